@@ -1,0 +1,200 @@
+//! Programs of the machine, run with a clean environment, no standard input and a time limit.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs::File,
+    io::{self, Read as _},
+    os::unix::process::{CommandExt as _, ExitStatusExt as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use super::files::{self, FileError};
+
+/// A program to run: exactly these arguments and exactly this environment.
+#[derive(Clone, Debug)]
+pub struct Program {
+    pub path: PathBuf,
+    pub args: Vec<OsString>,
+    pub env: Vec<(OsString, OsString)>,
+    pub folder: Option<PathBuf>,
+    pub limit: Duration,
+}
+
+/// How a program ended. Output beyond 1 MiB of either stream is dropped.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    #[error("starting {}: {source}", program.display())]
+    Start { program: PathBuf, source: io::Error },
+    #[error("waiting for {}: {source}", program.display())]
+    Wait { program: PathBuf, source: io::Error },
+    #[error("{} did not end within {} s and was stopped", program.display(), limit.as_secs())]
+    TimedOut { program: PathBuf, limit: Duration },
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+impl Program {
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), args: Vec::new(), env: Vec::new(), folder: None, limit: Duration::from_secs(60) }
+    }
+
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    #[must_use]
+    pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    #[must_use]
+    pub fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = Some(folder.into());
+        self
+    }
+
+    #[must_use]
+    pub const fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Runs the program and keeps what it prints.
+    pub fn run(&self) -> Result<Ended, ProcessError> {
+        let mut child = self.spawn(Stdio::piped(), Stdio::piped())?;
+        let stdout = child.stdout.take().map(drain);
+        let stderr = child.stderr.take().map(drain);
+        let status = self.wait(&mut child)?;
+        let collect = |reader: Option<std::thread::JoinHandle<Vec<u8>>>| {
+            reader.and_then(|reader| reader.join().ok()).unwrap_or_default()
+        };
+        Ok(Ended { status, stdout: collect(stdout), stderr: collect(stderr) })
+    }
+
+    /// Runs the program with all its output, both streams as they come, appended to the file at `log`.
+    pub fn run_logged(&self, log: &Path) -> Result<ExitStatus, ProcessError> {
+        if let Some(folder) = log.parent() {
+            files::create_folder(folder)?;
+        }
+        let open = || -> Result<File, FileError> {
+            files::at("opening", log, File::options().create(true).append(true).open(log))
+        };
+        let mut child = self.spawn(open()?.into(), open()?.into())?;
+        self.wait(&mut child)
+    }
+
+    fn spawn(&self, stdout: Stdio, stderr: Stdio) -> Result<Child, ProcessError> {
+        let mut command = Command::new(&self.path);
+        command.args(&self.args).env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+        // A group of its own, so that a compiler's children can be stopped with it.
+        command.process_group(0);
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
+        }
+        command.spawn().map_err(|source| ProcessError::Start { program: self.path.clone(), source })
+    }
+
+    fn wait(&self, child: &mut Child) -> Result<ExitStatus, ProcessError> {
+        let waiting = |source| ProcessError::Wait { program: self.path.clone(), source };
+        let began = Instant::now();
+        let mut pause = Duration::from_millis(1);
+        loop {
+            if let Some(status) = child.try_wait().map_err(waiting)? {
+                return Ok(status);
+            }
+            if began.elapsed() > self.limit {
+                kill_group(child);
+                child.wait().map_err(waiting)?;
+                return Err(ProcessError::TimedOut { program: self.path.clone(), limit: self.limit });
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+    }
+}
+
+fn kill_group(child: &Child) {
+    if let Ok(id) = i32::try_from(child.id())
+        && let Some(group) = rustix::process::Pid::from_raw(id)
+    {
+        // It may have ended by itself in the meantime, which is as good.
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    }
+}
+
+fn drain(mut stream: impl io::Read + Send + 'static) -> std::thread::JoinHandle<Vec<u8>> {
+    const KEPT: u64 = 1 << 20;
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        // A stream that breaks ends what can be kept; the exit status tells the rest.
+        let _ = stream.by_ref().take(KEPT).read_to_end(&mut kept);
+        let _ = io::copy(&mut stream, &mut io::sink());
+        kept
+    })
+}
+
+impl Ended {
+    /// Standard output and error as text, for messages.
+    pub fn text(&self) -> String {
+        let mut text = String::from_utf8_lossy(&self.stdout).into_owned();
+        text.push_str(&String::from_utf8_lossy(&self.stderr));
+        text
+    }
+}
+
+/// How a program ended, in words: `exit code 2` or `signal 11`.
+pub fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => "an unknown status".to_owned(),
+    }
+}
+
+/// Finds an executable by name in the folders of a `PATH`, or takes a name with a slash as it is.
+pub fn find(name: &str, search_path: &OsStr) -> Option<PathBuf> {
+    let executable =
+        |path: &Path| files::mode(path).is_some_and(|mode| mode & 0o111 != 0) && files::size(path).is_some();
+    if name.contains('/') {
+        let path = PathBuf::from(name);
+        return executable(&path).then_some(path);
+    }
+    std::env::split_paths(search_path).map(|folder| folder.join(name)).find(|path| executable(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_sees_only_its_own_environment() {
+        let ended = Program::new("/usr/bin/env").env("ONLY", "this").run().unwrap();
+        assert!(ended.status.success());
+        assert_eq!(String::from_utf8_lossy(&ended.stdout), "ONLY=this\n");
+    }
+
+    #[test]
+    fn a_program_that_does_not_end_is_stopped_with_its_children() {
+        let program = Program::new("/bin/sh").args(["-c", "sleep 60 & wait"]).limit(Duration::from_millis(50));
+        assert!(matches!(program.run(), Err(ProcessError::TimedOut { .. })));
+    }
+}

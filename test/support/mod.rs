@@ -1,0 +1,49 @@
+//! What the integration tests share.
+#![allow(dead_code, reason = "every test program uses its own part of this")]
+
+use std::path::PathBuf;
+
+pub mod parts {
+    //! Real parts that a test may need: programs, servers, data of a distribution.
+    //!
+    //! A test that lacks a part prints why it is skipped and passes. When `KLETIMG_TEST_REQUIRE` names the part (names
+    //! joined by commas), the lack is a failure instead; `.ci/run` names them all.
+
+    use std::path::PathBuf;
+
+    /// `Some(value)` when the part is there; otherwise prints the reason, or fails where the part is required.
+    pub fn need<T>(part: &str, value: Option<T>, reason: &str) -> Option<T> {
+        if value.is_none() {
+            let required = std::env::var("KLETIMG_TEST_REQUIRE").unwrap_or_default();
+            assert!(
+                !required.split(',').any(|name| name.trim() == part),
+                "KLETIMG_TEST_REQUIRE names `{part}`, but {reason}"
+            );
+            eprintln!("skipped: needs `{part}`, but {reason}");
+        }
+        value
+    }
+
+    /// A program on `PATH`. The part has the program's name.
+    pub fn program(name: &str) -> Option<PathBuf> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file());
+        need(name, found, &format!("`{name}` is not on PATH"))
+    }
+
+    /// The real Alpine data: the folder `shared/alpine` beside the checkout, or `KLETIMG_ALPINE_DATA`. The part is
+    /// called `alpine-data`.
+    pub fn alpine_data() -> Option<PathBuf> {
+        let folder = std::env::var_os("KLETIMG_ALPINE_DATA").map_or_else(
+            || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/alpine"),
+            PathBuf::from,
+        );
+        let found = folder.join("minirootfs/SHA512SUMS").is_file().then_some(folder);
+        need("alpine-data", found, "there is no folder with Alpine's data (set KLETIMG_ALPINE_DATA)")
+    }
+}
+
+/// A folder of the checkout.
+pub fn checkout() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
