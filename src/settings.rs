@@ -1,1 +1,65 @@
+//! What the user said and what the environment says, put together once. Nothing else reads the environment.
 
+use std::{env, ffi::OsString, num::NonZeroUsize, path::PathBuf};
+
+use crate::base::{Epoch, epoch::InvalidEpoch};
+
+/// The environment, as far as kletimg heeds it.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// `SOURCE_DATE_EPOCH`: the time that images mention, over that of the lock.
+    pub epoch: Option<Epoch>,
+    /// `PATH`: where compilers, UPX and emulators are looked for.
+    pub search_path: OsString,
+    /// `HOME`: only to find tools that a user installed for themselves.
+    pub home: Option<PathBuf>,
+    /// The user's cache folder: `XDG_CACHE_HOME`, or `.cache` in `HOME`.
+    pub cache: Option<PathBuf>,
+    /// `NO_COLOR` is set and not empty (<https://no-color.org>).
+    pub no_color: bool,
+    /// `CI` is set: a log, not a person, reads the progress.
+    pub ci: bool,
+}
+
+/// An environment variable that cannot be heeded.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidEnvironment {
+    #[error("reading SOURCE_DATE_EPOCH: {0}")]
+    Epoch(#[from] InvalidEpoch),
+    #[error(
+        "finding a folder for the store: neither --store nor KLETIMG_STORE, XDG_CACHE_HOME or HOME is set; give one of \
+         them"
+    )]
+    NoStore,
+}
+
+impl Environment {
+    /// Reads the process's environment.
+    pub fn read() -> Result<Self, InvalidEnvironment> {
+        let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
+        let home = set("HOME").map(PathBuf::from);
+        let epoch = set("SOURCE_DATE_EPOCH").map(|text| text.to_string_lossy().parse()).transpose()?;
+        Ok(Self {
+            epoch,
+            search_path: set("PATH").unwrap_or_default(),
+            // The XDG base directory specification has relative paths ignored.
+            cache: set("XDG_CACHE_HOME")
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+                .or_else(|| home.as_ref().map(|home| home.join(".cache"))),
+            home,
+            no_color: set("NO_COLOR").is_some(),
+            ci: set("CI").is_some(),
+        })
+    }
+
+    /// The store's folder: what the user named, or `kletimg` in the user's cache folder.
+    pub fn store(&self, named: Option<PathBuf>) -> Result<PathBuf, InvalidEnvironment> {
+        named.or_else(|| self.cache.as_ref().map(|cache| cache.join("kletimg"))).ok_or(InvalidEnvironment::NoStore)
+    }
+}
+
+/// As many jobs as the machine has cores.
+pub fn default_jobs() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}

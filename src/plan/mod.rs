@@ -1,1 +1,195 @@
+//! From a checked matrix to what is to be done: tags, cells, and for every component the way it is obtained and why.
+//!
+//! A plan is a pure value. It knows nothing of the machine: what the store holds and what a download weighs is added by
+//! the pipeline when it shows the plan. Equal components of different cells are one entry, so that whoever carries the
+//! plan out does each piece of work once.
 
+mod cells;
+mod components;
+mod lock;
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::{
+    base::{Platform, TreePath, Version},
+    matrix::{Compression, ToolchainName},
+};
+
+pub use cells::{Filter, plan};
+pub use lock::{InvalidLock, Lock, Pin};
+
+/// All that is to be built.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    pub tags: Vec<Tag>,
+    pub components: Vec<Component>,
+    pub bases: Vec<Base>,
+    /// Every URL that is needed, once, in the order of first use.
+    pub inputs: Vec<Input>,
+    #[serde(serialize_with = "as_text")]
+    pub compression: Compression,
+    pub squash: bool,
+    /// UPX's options for level and method.
+    pub pack: String,
+}
+
+/// One tag: an index over the images of its platforms.
+#[derive(Clone, Debug, Serialize)]
+pub struct Tag {
+    pub image: String,
+    pub repository: String,
+    pub tag: String,
+    /// The tag's name in an OCI layout: bare for the default image, `image:tag` for others, which may have equal tags.
+    pub layout_name: String,
+    pub kubernetes: Version,
+    pub variant: String,
+    pub base: String,
+    pub cells: Vec<Cell>,
+}
+
+/// One image of a tag.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cell {
+    pub platform: Platform,
+    /// Index into [`Plan::bases`].
+    pub base: usize,
+    /// Indexes into [`Plan::components`].
+    pub components: Vec<usize>,
+}
+
+/// A component in one version for one platform.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Component {
+    pub name: String,
+    pub version: String,
+    pub kubernetes: Version,
+    pub platform: Platform,
+    pub daemon: bool,
+    pub strip: bool,
+    pub pack: bool,
+    pub directory: TreePath,
+    pub layer: String,
+    pub order: i64,
+    pub files: Vec<File>,
+    pub way: Way,
+    /// Why this way and not an earlier one.
+    pub why: String,
+    pub tools: Vec<Tool>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct File {
+    pub name: String,
+    pub check: Option<Check>,
+}
+
+/// Arguments under which a file prints a text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    pub args: Vec<String>,
+    pub prints: String,
+}
+
+/// How a component is obtained, with every placeholder filled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Way {
+    /// `members` are the paths in the archive, one for each file of the component.
+    Release {
+        input: String,
+        members: Vec<String>,
+    },
+    /// `packages` are Go packages, one for each file of the component.
+    Go {
+        input: String,
+        packages: Vec<String>,
+        source: GoSource,
+    },
+    File {
+        path: PathBuf,
+        members: Vec<String>,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GoSource {
+    pub import_path: Option<String>,
+    pub cgo: bool,
+    pub tags: Vec<String>,
+    /// Linker variables and their values.
+    pub stamps: Vec<(String, String)>,
+    pub kubernetes_stamp: bool,
+    pub download_modules: bool,
+}
+
+/// A program that the build runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Tool {
+    #[serde(serialize_with = "as_text")]
+    pub name: ToolchainName,
+    /// The pinned input it comes from; `None` when it is looked for on the machine.
+    pub input: Option<ToolInput>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ToolInput {
+    pub version: String,
+    pub input: String,
+    /// The program's path in the archive.
+    pub program: String,
+}
+
+/// A base for one platform.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Base {
+    pub name: String,
+    pub platform: Platform,
+    pub input: String,
+}
+
+/// Bytes from outside, by URL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Input {
+    pub url: String,
+    /// The publisher's checksum file, for the first lock.
+    pub checksum: Option<String>,
+    /// What needs it, in words.
+    pub purpose: String,
+}
+
+impl Component {
+    /// `kubelet 1.26.0 linux/amd64`, as messages name it.
+    pub fn title(&self) -> String {
+        format!("{} {} {}", self.name, self.version, self.platform)
+    }
+}
+
+impl Tag {
+    /// The reference to pull it by.
+    pub fn reference(&self) -> String {
+        format!("{}:{}", self.repository, self.tag)
+    }
+}
+
+impl Plan {
+    pub fn cells(&self) -> usize {
+        self.tags.iter().map(|tag| tag.cells.len()).sum()
+    }
+
+    /// Every program that some component needs, each once.
+    pub fn tools(&self) -> Vec<&Tool> {
+        let mut tools: Vec<&Tool> = Vec::new();
+        for tool in self.components.iter().flat_map(|component| &component.tools) {
+            if !tools.contains(&tool) {
+                tools.push(tool);
+            }
+        }
+        tools
+    }
+}
+
+fn as_text<T: std::fmt::Display, S: serde::Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}

@@ -1,0 +1,105 @@
+//! How a failure is shown, and which exit code it has.
+
+use std::{io::IsTerminal as _, process::ExitCode};
+
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+
+use crate::{
+    matrix::{Problem, Problems},
+    pipeline::LoadError,
+    settings::InvalidEnvironment,
+};
+
+/// Done, but a check found something.
+pub(super) const FOUND: u8 = 3;
+
+/// Why kletimg ends without having done what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// Wrong usage: nothing was begun. Exit code 2.
+    #[error("{0}")]
+    Usage(String),
+    #[error(transparent)]
+    Environment(#[from] InvalidEnvironment),
+    #[error(transparent)]
+    Problems(#[from] Problems),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("printing the result: {0}")]
+    Print(#[from] std::io::Error),
+}
+
+impl Failure {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Environment(_) | Self::Problems(_) => 2,
+            Self::Load(LoadError::File(_)) => 1,
+            Self::Load(_) => 2,
+            Self::Print(_) => 1,
+        }
+    }
+
+    /// Prints the failure to standard error and gives its exit code.
+    pub(super) fn show(&self) -> ExitCode {
+        match self {
+            // Whoever read the output has enough of it: nothing to complain about.
+            Self::Print(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+            Self::Problems(problems) | Self::Load(LoadError::Problems(problems)) => show_problems(problems),
+            _ => super::progress::line(&format!("error: {self}")),
+        }
+        ExitCode::from(self.code())
+    }
+}
+
+/// One problem of a file, with the lines around it on a terminal and as `file:line:column: ...` elsewhere, where
+/// editors and CI systems look for that.
+fn show_problems(problems: &Problems) {
+    let terminal = std::io::stderr().is_terminal();
+    let theme = if terminal { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    let handler = GraphicalReportHandler::new_themed(theme).with_links(false);
+    for problem in &problems.0 {
+        let mut shown = String::new();
+        if terminal && handler.render_report(&mut shown, &Shown::new(problem)).is_ok() {
+            super::progress::line(&shown);
+        } else {
+            super::progress::line(&format!("error: {problem}"));
+        }
+    }
+    let count = problems.0.len();
+    super::progress::line(&format!(
+        "{count} {} found, nothing was built",
+        if count == 1 { "problem" } else { "problems" }
+    ));
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{}", problem.message)]
+struct Shown<'a> {
+    problem: &'a Problem,
+    source_code: NamedSource<String>,
+}
+
+impl<'a> Shown<'a> {
+    fn new(problem: &'a Problem) -> Self {
+        let source = &problem.at.source;
+        Self { problem, source_code: NamedSource::new(source.path.display().to_string(), source.text.clone()) }
+    }
+}
+
+impl Diagnostic for Shown<'_> {
+    fn code<'a>(&'a self) -> Option<Box<dyn std::fmt::Display + 'a>> {
+        Some(Box::new(self.problem.code))
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn std::fmt::Display + 'a>> {
+        self.problem.help.as_ref().map(|help| Box::new(help) as Box<dyn std::fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        Some(&self.source_code)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        Some(Box::new(std::iter::once(LabeledSpan::underline(self.problem.at.span.clone()))))
+    }
+}

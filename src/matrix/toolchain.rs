@@ -1,0 +1,75 @@
+//! `[toolchains.*]`: compilers and UPX as pinned inputs. One that is not declared is looked for on the machine.
+
+use std::{fmt, str::FromStr};
+
+use super::{Origin, Template, by_version::ByVersion, problem::At, read::Table};
+
+/// The programs that kletimg runs while it builds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ToolchainName {
+    Go,
+    Zig,
+    Upx,
+}
+
+/// A program as a pinned input: an archive for the machine that builds.
+#[derive(Clone, Debug)]
+pub struct Toolchain {
+    pub name: ToolchainName,
+    /// Its version for each Kubernetes version.
+    pub version: ByVersion<Template>,
+    pub origin: Origin,
+    /// The program's path in the archive.
+    pub program: Template,
+    pub at: At,
+}
+
+impl ToolchainName {
+    pub const ALL: [Self; 3] = [Self::Go, Self::Zig, Self::Upx];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Go => "go",
+            Self::Zig => "zig",
+            Self::Upx => "upx",
+        }
+    }
+}
+
+impl fmt::Display for ToolchainName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no toolchain: known are go, zig and upx")]
+pub struct UnknownToolchain(String);
+
+impl FromStr for ToolchainName {
+    type Err = UnknownToolchain;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|name| name.name() == text).ok_or_else(|| UnknownToolchain(text.to_owned()))
+    }
+}
+
+impl Toolchain {
+    pub(super) fn read(name: &str, table: &Table<'_>) -> Option<Self> {
+        let name = name.parse::<ToolchainName>().map_err(|error| {
+            table.report("unknown-toolchain", error.to_string(), None);
+        });
+        let version = table.require("version", "version = \"1.22.5\"").and_then(|value| {
+            ByVersion::read(&value, |value| value.parsed::<Template>().map(|template| template.value))
+        });
+        let program = table.require("program", "program = \"go/bin/go\"").and_then(|path| path.parsed::<Template>());
+        let origin = Origin::read(table);
+        Some(Self {
+            name: name.ok()?,
+            version: version?,
+            origin: origin?,
+            program: program?.value,
+            at: table.at().clone(),
+        })
+    }
+}

@@ -1,0 +1,124 @@
+//! `variants/*.toml`: what a variant's images hold and how they start.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Overlay,
+    by_version::ByVersion,
+    problem::{At, Located},
+    read::{Table, Value},
+};
+use crate::base::VersionRange;
+
+/// A variant as its file says it; `extends` has been followed where it comes out of [`super::load`].
+#[derive(Clone, Debug)]
+pub struct Variant {
+    pub name: String,
+    /// What `{variant}` stands for in tags. Empty for the variant whose tags have no infix.
+    pub infix: String,
+    pub image: Option<Located<String>>,
+    pub extends: Vec<Located<String>>,
+    pub components: Vec<Use>,
+    /// The components to pack, when the variant restricts them; `None` leaves it to each component.
+    pub pack: Option<Vec<Located<String>>>,
+    pub files: Vec<Overlay>,
+    pub entrypoint: Option<Located<ByVersion<Vec<String>>>>,
+    pub cmd: Option<Located<ByVersion<Vec<String>>>>,
+    pub env: BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
+    pub volumes: Vec<String>,
+    pub stop_signal: Option<String>,
+    pub working_dir: Option<String>,
+    pub at: At,
+}
+
+/// A component that a variant holds, and the Kubernetes versions it is held for.
+#[derive(Clone, Debug)]
+pub struct Use {
+    pub component: Located<String>,
+    pub kubernetes: VersionRange,
+}
+
+impl Variant {
+    pub(super) fn read(name: &str, table: &Table<'_>) -> Option<Self> {
+        // Asked for its own sake: a sentence for people that no image holds.
+        let _ = table.string("description");
+        Some(Self {
+            name: name.to_owned(),
+            infix: table.string("infix").map_or_else(|| name.to_owned(), |infix| infix.value),
+            image: table.string("image"),
+            extends: table.list("extends").unwrap_or_default(),
+            components: table.get("components").map(|value| read_uses(&value)).unwrap_or_default(),
+            pack: table.list("pack"),
+            files: table.each("files", Overlay::read),
+            entrypoint: table.get("entrypoint").and_then(|value| read_args(&value)),
+            cmd: table.get("cmd").and_then(|value| read_args(&value)),
+            env: read_strings(table, "env"),
+            labels: read_strings(table, "labels"),
+            volumes: values(table.list("volumes")),
+            stop_signal: table.string("stop-signal").map(|signal| signal.value),
+            working_dir: table.string("working-dir").map(|folder| folder.value),
+            at: table.at().clone(),
+        })
+    }
+
+    /// Takes over from `base` what this variant does not say itself. Lists that add up (components, files, volumes)
+    /// begin with those of `base`.
+    pub(super) fn extend_from(&mut self, base: &Self) {
+        let mut components = base.components.clone();
+        components.append(&mut self.components);
+        self.components = components;
+        let mut files = base.files.clone();
+        files.append(&mut self.files);
+        self.files = files;
+        let mut volumes = base.volumes.clone();
+        volumes.retain(|volume| !self.volumes.contains(volume));
+        volumes.append(&mut self.volumes);
+        self.volumes = volumes;
+        for (mine, theirs) in [(&mut self.env, &base.env), (&mut self.labels, &base.labels)] {
+            for (name, value) in theirs {
+                mine.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        self.image = self.image.take().or_else(|| base.image.clone());
+        self.pack = self.pack.take().or_else(|| base.pack.clone());
+        self.entrypoint = self.entrypoint.take().or_else(|| base.entrypoint.clone());
+        self.cmd = self.cmd.take().or_else(|| base.cmd.clone());
+        self.stop_signal = self.stop_signal.take().or_else(|| base.stop_signal.clone());
+        self.working_dir = self.working_dir.take().or_else(|| base.working_dir.clone());
+    }
+}
+
+/// A component is named, or named with the versions it is for: `{ name = "crictl", kubernetes = "<1.31" }`.
+fn read_uses(value: &Value<'_>) -> Vec<Use> {
+    let read = |item: &Value<'_>| {
+        if item.is_table() {
+            return item.table(|table| {
+                let component = table.require("name", "name = \"crictl\"").and_then(|name| name.string());
+                let kubernetes = table.parsed("kubernetes").unwrap_or_else(VersionRange::any);
+                Some(Use { component: component?, kubernetes })
+            });
+        }
+        Some(Use { component: item.string()?, kubernetes: VersionRange::any() })
+    };
+    value.items().unwrap_or_default().iter().filter_map(read).collect()
+}
+
+fn read_args(value: &Value<'_>) -> Option<Located<ByVersion<Vec<String>>>> {
+    let args = ByVersion::read(value, |value| Some(values(Some(value.list()))))?;
+    Some(Located { value: args, at: value.at.clone() })
+}
+
+pub(super) fn read_strings(table: &Table<'_>, key: &'static str) -> BTreeMap<String, String> {
+    let Some(value) = table.get(key) else { return BTreeMap::new() };
+    value
+        .table(|entries| {
+            let read = |(name, value): (String, Value<'_>)| value.string().map(|text| (name, text.value));
+            Some(entries.values().into_iter().filter_map(read).collect())
+        })
+        .unwrap_or_default()
+}
+
+pub(super) fn values<T>(located: Option<Vec<Located<T>>>) -> Vec<T> {
+    located.unwrap_or_default().into_iter().map(|located| located.value).collect()
+}

@@ -1,0 +1,165 @@
+//! `matrix.lock`: the digest of every input, and the time that the images mention.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Input, Plan};
+use crate::base::{Digest, Epoch};
+
+/// The pinned inputs of a matrix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lock {
+    /// The time of the first lock; later ones keep it, so that pinning one more input changes no other image.
+    pub epoch: Epoch,
+    pub inputs: BTreeMap<String, Pin>,
+    /// Versions of the programs that were found on the machine rather than pinned as inputs.
+    pub tools: BTreeMap<String, String>,
+}
+
+/// One input's bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pin {
+    pub sha256: Digest,
+    /// In bytes, where it is known.
+    pub size: Option<u64>,
+    /// What vouched for the bytes when they were first locked.
+    pub verified: String,
+}
+
+/// A lock that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidLock {
+    #[error("{0}\n  help: restore the lock from version control, or delete it and run `kletimg matrix lock`")]
+    Malformed(#[from] toml::de::Error),
+    #[error(
+        "the lock has format {found}, this kletimg reads format {known}: use the kletimg that wrote it, or a newer one"
+    )]
+    Format { found: u32, known: u32 },
+    #[error("the lock pins {url} twice\n  help: restore the lock from version control")]
+    Twice { url: String },
+}
+
+/// Raised when older versions of kletimg could not read what is written.
+const FORMAT: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct File {
+    format: u32,
+    source_date_epoch: Epoch,
+    #[serde(default, rename = "tool", skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<FileTool>,
+    #[serde(default, rename = "input", skip_serializing_if = "Vec::is_empty")]
+    inputs: Vec<FileInput>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileTool {
+    name: String,
+    version: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileInput {
+    url: String,
+    sha256: Digest,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    verified: String,
+}
+
+impl Lock {
+    /// A lock that pins nothing yet.
+    pub const fn new(epoch: Epoch) -> Self {
+        Self { epoch, inputs: BTreeMap::new(), tools: BTreeMap::new() }
+    }
+
+    /// Reads the text of a lock file.
+    pub fn parse(text: &str) -> Result<Self, InvalidLock> {
+        let file: File = toml::from_str(text)?;
+        if file.format != FORMAT {
+            return Err(InvalidLock::Format { found: file.format, known: FORMAT });
+        }
+        let mut lock = Self::new(file.source_date_epoch);
+        for FileInput { url, sha256, size, verified } in file.inputs {
+            if lock.inputs.insert(url.clone(), Pin { sha256, size, verified }).is_some() {
+                return Err(InvalidLock::Twice { url });
+            }
+        }
+        lock.tools = file.tools.into_iter().map(|tool| (tool.name, tool.version)).collect();
+        Ok(lock)
+    }
+
+    /// The text of the lock file: inputs and tools in the order of their names, so that changes show as changes.
+    pub fn text(&self) -> String {
+        let file = File {
+            format: FORMAT,
+            source_date_epoch: self.epoch,
+            tools: self
+                .tools
+                .iter()
+                .map(|(name, version)| FileTool { name: name.clone(), version: version.clone() })
+                .collect(),
+            inputs: self
+                .inputs
+                .iter()
+                .map(|(url, pin)| FileInput {
+                    url: url.clone(),
+                    sha256: pin.sha256,
+                    size: pin.size,
+                    verified: pin.verified.clone(),
+                })
+                .collect(),
+        };
+        let body = toml::to_string(&file).unwrap_or_default();
+        format!("# Written by `kletimg matrix lock`. Commit it: it makes the same images from the same inputs.\n{body}")
+    }
+
+    /// The inputs of a plan that are not pinned yet.
+    pub fn missing<'a>(&self, plan: &'a Plan) -> Vec<&'a Input> {
+        plan.inputs.iter().filter(|input| !self.inputs.contains_key(&input.url)).collect()
+    }
+
+    /// Forgets the inputs whose URL or purpose holds `name`, so that they are locked anew. Returns how many.
+    pub fn forget(&mut self, name: &str, plan: &Plan) -> usize {
+        let purposes: BTreeMap<_, _> = plan.inputs.iter().map(|input| (&input.url, &input.purpose)).collect();
+        let before = self.inputs.len();
+        self.inputs
+            .retain(|url, _| !url.contains(name) && !purposes.get(url).is_some_and(|purpose| purpose.contains(name)));
+        before - self.inputs.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_read_back_as_it_was_written() {
+        let mut lock = Lock::new(Epoch::try_from(1_700_000_000).unwrap());
+        let pin = |size| Pin { sha256: Digest::of("x"), size, verified: "https://example.org/b.sha256".to_owned() };
+        lock.inputs.insert("https://example.org/b".to_owned(), pin(Some(3)));
+        lock.inputs.insert("https://example.org/a".to_owned(), pin(None));
+        lock.tools.insert("go".to_owned(), "go1.19.8".to_owned());
+        assert_eq!(Lock::parse(&lock.text()).unwrap(), lock);
+        assert!(lock.text().find("org/a").unwrap() < lock.text().find("org/b\"").unwrap());
+    }
+
+    #[test]
+    fn a_damaged_lock_is_refused() {
+        let cases = [
+            ("", "format"),
+            ("format = 2\nsource-date-epoch = 0", "reads format 1"),
+            ("format = 1\nsource-date-epoch = -1", "source-date-epoch"),
+            ("format = 1\nsource-date-epoch = 0\n[[input]]\nurl = 'a'\nsha256 = 'zz'\nverified = ''", "SHA-256"),
+            ("format = 1\nsource-date-epoch = 0\nelse = 1", "else"),
+        ];
+        for (text, expected) in cases {
+            let error = Lock::parse(text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+}
