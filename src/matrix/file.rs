@@ -141,13 +141,12 @@ impl MatrixFile {
 /// `repository` and `tag` at the top are those of the default image; others stand under `[images.<name>]`.
 fn read_images(table: &Table<'_>) -> BTreeMap<String, ImageName> {
     let read = |table: &Table<'_>, repository: Option<Value<'_>>| {
-        let repository = repository.and_then(|value| value.string());
         let tag = table.get("tag").map_or_else(
             || DEFAULT_TAG.parse().ok(),
             |value| value.parsed::<Template>().map(|template| template.value),
         );
-        let repository = repository.filter(|name| check_repository(table, &name.value))?;
-        Some(ImageName { repository: repository.value, tag: tag?, at: repository.at })
+        let repository = repository.and_then(|value| value.parsed::<Repository>())?;
+        Some(ImageName { repository: repository.value.0, tag: tag?, at: repository.at })
     };
     let example = "repository = \"docker.io/example/kubelet\"";
     let mut images = BTreeMap::new();
@@ -162,19 +161,25 @@ fn read_images(table: &Table<'_>) -> BTreeMap<String, ImageName> {
 
 /// A repository name without a tag or digest, in the characters that registries take
 /// (<https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests>).
-fn check_repository(table: &Table<'_>, name: &str) -> bool {
-    let (host, path) = name.split_once('/').unwrap_or(("", name));
-    let valid_path = |part: &str| {
-        part.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-            && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c))
-    };
-    let valid_host = host.chars().all(|c| c.is_ascii_alphanumeric() || ".:-[]".contains(c));
-    let valid = !path.is_empty() && path.split('/').all(valid_path) && valid_host;
-    if !valid {
-        let help = "write host/path without a tag, in lower case: `docker.io/example/kubelet`".to_owned();
-        table.report("invalid-repository", format!("`{name}` is no repository name"), Some(help));
+struct Repository(String);
+
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is no repository name: write host/path without a tag, in lower case, as `docker.io/example/kubelet`")]
+struct InvalidRepository(String);
+
+impl FromStr for Repository {
+    type Err = InvalidRepository;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let (host, path) = name.split_once('/').unwrap_or(("", name));
+        let valid_path = |part: &str| {
+            part.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+                && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c))
+        };
+        let valid_host = host.chars().all(|c| c.is_ascii_alphanumeric() || ".:-[]".contains(c));
+        let valid = !path.is_empty() && path.split('/').all(valid_path) && valid_host;
+        if valid { Ok(Self(name.to_owned())) } else { Err(InvalidRepository(name.to_owned())) }
     }
-    valid
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

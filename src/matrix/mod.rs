@@ -68,3 +68,6 @@ impl DefinitionKind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! Whole files, right and wrong: which problems they have, at which line.
+
+use std::path::Path;
+
+use super::{Definition, DefinitionKind, Matrix, Problems, load};
+use crate::base::Version;
+
+const MATRIX: &str = r#"
+repository = "docker.io/example/kubelet"
+kubernetes = ["1.26.0", "1.20.2"]
+variants = ["plain", "cni"]
+base = "alpine3.22"
+"#;
+
+const KUBELET: &str = r#"
+daemon = true
+directory = "/usr/bin"
+[[way]]
+kind = "release"
+url = "https://example.org/{kubernetes}/{arch}/kubelet"
+"#;
+
+const PLAIN: &str = r#"
+infix = ""
+components = ["kubelet"]
+entrypoint = ["kubelet", "--config=/x"]
+"#;
+
+const CNI: &str = r#"
+extends = ["plain"]
+cmd = [{ kubernetes = "<1.24", use = ["--network-plugin=cni"] }, { use = [] }]
+[env]
+A = "b"
+"#;
+
+const BASE: &str = "[rootfs]\nurl = \"https://example.org/{alpine-arch}.tar.gz\"\n";
+
+/// The right files, with the text of one of them replaced.
+fn with(changed: &str, text: &str) -> Result<Matrix, Problems> {
+    let files = [
+        ("variants/plain.toml", DefinitionKind::Variant, PLAIN),
+        ("variants/cni.toml", DefinitionKind::Variant, CNI),
+        ("components/kubelet.toml", DefinitionKind::Component, KUBELET),
+        ("alpine/3.22.toml", DefinitionKind::Base, BASE),
+    ];
+    let definitions: Vec<_> = files
+        .into_iter()
+        .map(|(path, kind, original)| {
+            let stem = path.rsplit('/').next().unwrap().trim_end_matches(".toml");
+            let name = if kind == DefinitionKind::Base { format!("alpine{stem}") } else { stem.to_owned() };
+            let text = if path == changed { text } else { original };
+            Definition { name, kind, path: path.into(), text: text.to_owned() }
+        })
+        .collect();
+    load(Path::new("matrix.toml"), if changed == "matrix.toml" { text } else { MATRIX }, &definitions)
+}
+
+#[test]
+fn right_files_are_read_and_variants_take_over_what_they_extend() {
+    let matrix = with("", "").unwrap();
+    let cni = &matrix.variants["cni"];
+    assert_eq!(cni.components.iter().map(|used| used.component.value.as_str()).collect::<Vec<_>>(), ["kubelet"]);
+    assert_eq!(Matrix::args(cni.entrypoint.as_ref(), &Version::new(1, 26, 0)), ["kubelet", "--config=/x"]);
+    assert_eq!(Matrix::args(cni.cmd.as_ref(), &Version::new(1, 20, 2)), ["--network-plugin=cni"]);
+    assert_eq!(Matrix::args(cni.cmd.as_ref(), &Version::new(1, 26, 0)), Vec::<String>::new());
+    assert_eq!(cni.infix, "cni");
+}
+
+#[test]
+fn every_mistake_is_found_where_it_is() {
+    let cases: [(&str, String, &str, &str); 18] = [
+        ("matrix.toml", MATRIX.replace("variants", "variant"), "missing-key matrix.toml:1", "variants = "),
+        ("matrix.toml", MATRIX.replace("variants", "variantz"), "unknown-key matrix.toml:4", "variants"),
+        ("matrix.toml", MATRIX.replace("\"cni\"", "\"cnii\""), "unknown-variant matrix.toml:4", "`cni`"),
+        ("matrix.toml", MATRIX.replace("alpine3.22", "alpine3.99"), "unknown-base matrix.toml:5", "alpine3.22"),
+        ("matrix.toml", MATRIX.replace("1.26.0", "1.26"), "invalid-value matrix.toml:3", ""),
+        ("matrix.toml", MATRIX.replace("1.26.0", "1.20.2"), "given-twice matrix.toml:3", "remove"),
+        ("matrix.toml", MATRIX.replace("example/kubelet", "Example"), "invalid-value matrix.toml:2", ""),
+        ("matrix.toml", format!("{MATRIX}\nsquash = 1"), "wrong-type matrix.toml:7", ""),
+        ("matrix.toml", format!("{MATRIX}\nsource-date-epoch = -1"), "out-of-range matrix.toml:7", ""),
+        ("matrix.toml", format!("{MATRIX}\n[[exclude]]\n"), "empty-rule matrix.toml:7", "platform"),
+        ("matrix.toml", format!("{MATRIX}\nx = ["), "toml-syntax matrix.toml:7", ""),
+        (
+            "variants/plain.toml",
+            PLAIN.replace("kubelet\"]", "kublet\"]"),
+            "unknown-component variants/plain.toml:3",
+            "`kubelet`",
+        ),
+        ("variants/plain.toml", format!("pack = [\"kubelet\"]{PLAIN}"), "packed-daemon variants/plain.toml:1", "pack"),
+        ("variants/plain.toml", format!("extends = [\"cni\"]{PLAIN}"), "circular-extends", "remove"),
+        ("variants/cni.toml", CNI.replace("\"<1.24\"", "\"<1.27\""), "removed-flag variants/cni.toml:3", "<1.24"),
+        ("components/kubelet.toml", format!("pack = true{KUBELET}"), "packed-daemon", "remove"),
+        (
+            "components/kubelet.toml",
+            KUBELET.replace("release", "relase"),
+            "unknown-way components/kubelet.toml:5",
+            "release",
+        ),
+        (
+            "components/kubelet.toml",
+            KUBELET.replace("{arch}", "{archi}"),
+            "invalid-value components/kubelet.toml:6",
+            "",
+        ),
+    ];
+    for (file, text, expected, help) in cases {
+        let problems = with(file, &text).expect_err(expected).0;
+        let found: Vec<_> = problems.iter().map(|problem| format!("{} {}", problem.code, problem.at)).collect();
+        let hit = found.iter().position(|found| found.starts_with(expected));
+        let hit = hit.unwrap_or_else(|| panic!("{expected} is not among {found:?}"));
+        assert!(problems[hit].help.clone().unwrap_or_default().contains(help), "{}", problems[hit]);
+    }
+}
+
+#[test]
+fn all_problems_of_all_files_are_found_at_once() {
+    let text = MATRIX.replace("1.26.0", "x").replace("plain", "plane").replace("base", "bass");
+    let problems = with("matrix.toml", &text).unwrap_err().0;
+    let codes: Vec<_> = problems.iter().map(|problem| problem.code).collect();
+    assert_eq!(codes, ["missing-key", "invalid-value", "unknown-key"], "names are judged once the file can be read");
+    let text = MATRIX.replace("1.26.0", "x").replace("plain", "plane");
+    let problems = with("matrix.toml", &text).unwrap_err().0;
+    assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), ["invalid-value", "unknown-variant"]);
+}
+
+#[test]
+fn no_text_makes_the_reader_panic() {
+    for text in
+        ["", "=", "[", "a = [[", "\u{0}", "repository = {}", "kubernetes = [[1]]", "[images]\nx = 1", "mirrors = 1"]
+    {
+        for file in ["matrix.toml", "variants/plain.toml", "components/kubelet.toml", "alpine/3.22.toml"] {
+            // Whatever it is, it is answered.
+            let _ = with(file, text);
+        }
+    }
+}
