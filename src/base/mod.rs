@@ -4,6 +4,7 @@
 //! Nothing here does input or output, reads the environment, or knows of any later stage. A type belongs here only
 //! when at least two stages exchange it.
 
+pub mod action;
 pub mod digest;
 pub mod epoch;
 pub mod platform;
@@ -12,6 +13,7 @@ pub mod size;
 pub mod tree;
 pub mod version;
 
+pub use action::ActionKey;
 pub use digest::{Blob, Digest};
 pub use epoch::Epoch;
 pub use platform::Platform;

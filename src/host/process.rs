@@ -1,16 +1,29 @@
 //! Programs of the machine, run with a clean environment, no standard input and a time limit.
 
 use std::{
+    collections::BTreeSet,
     ffi::{OsStr, OsString},
     fs::File,
     io::{self, Read as _},
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
 use super::files::{self, FileError};
+
+/// The process groups that run now, so that they can be stopped when the user stops us: each program has a group of its
+/// own and would not see the terminal's interrupt.
+static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+/// Stops every program that was started and still runs, with its children.
+pub fn stop_all() {
+    if let Ok(running) = RUNNING.lock() {
+        running.iter().for_each(|id| kill_group(*id));
+    }
+}
 
 /// A program to run: exactly these arguments and exactly this environment.
 #[derive(Clone, Debug)]
@@ -80,8 +93,8 @@ impl Program {
     /// Runs the program and keeps what it prints.
     pub fn run(&self) -> Result<Ended, ProcessError> {
         let mut child = self.spawn(Stdio::piped(), Stdio::piped())?;
-        let stdout = child.stdout.take().map(drain);
-        let stderr = child.stderr.take().map(drain);
+        let stdout = child.child.stdout.take().map(drain);
+        let stderr = child.child.stderr.take().map(drain);
         let status = self.wait(&mut child)?;
         let collect = |reader: Option<std::thread::JoinHandle<Vec<u8>>>| {
             reader.and_then(|reader| reader.join().ok()).unwrap_or_default()
@@ -101,7 +114,7 @@ impl Program {
         self.wait(&mut child)
     }
 
-    fn spawn(&self, stdout: Stdio, stderr: Stdio) -> Result<Child, ProcessError> {
+    fn spawn(&self, stdout: Stdio, stderr: Stdio) -> Result<Running, ProcessError> {
         let mut command = Command::new(&self.path);
         command.args(&self.args).env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
@@ -110,20 +123,21 @@ impl Program {
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
         }
-        command.spawn().map_err(|source| ProcessError::Start { program: self.path.clone(), source })
+        let child = command.spawn().map_err(|source| ProcessError::Start { program: self.path.clone(), source })?;
+        Ok(Running { group: Group::of(&child), child })
     }
 
-    fn wait(&self, child: &mut Child) -> Result<ExitStatus, ProcessError> {
+    fn wait(&self, running: &mut Running) -> Result<ExitStatus, ProcessError> {
         let waiting = |source| ProcessError::Wait { program: self.path.clone(), source };
         let began = Instant::now();
         let mut pause = Duration::from_millis(1);
         loop {
-            if let Some(status) = child.try_wait().map_err(waiting)? {
+            if let Some(status) = running.child.try_wait().map_err(waiting)? {
                 return Ok(status);
             }
             if began.elapsed() > self.limit {
-                kill_group(child);
-                child.wait().map_err(waiting)?;
+                kill_group(running.group.0);
+                running.child.wait().map_err(waiting)?;
                 return Err(ProcessError::TimedOut { program: self.path.clone(), limit: self.limit });
             }
             std::thread::sleep(pause);
@@ -132,10 +146,36 @@ impl Program {
     }
 }
 
-fn kill_group(child: &Child) {
-    if let Ok(id) = i32::try_from(child.id())
-        && let Some(group) = rustix::process::Pid::from_raw(id)
-    {
+/// A program that was started, in a process group of its own.
+struct Running {
+    child: Child,
+    group: Group,
+}
+
+/// A process group that [`stop_all`] knows of for as long as this value lives. Its number is that of the child.
+struct Group(i32);
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        // Linux process IDs are at most 2^22.
+        let id = i32::try_from(child.id()).unwrap_or_default();
+        if let Ok(mut running) = RUNNING.lock() {
+            running.insert(id);
+        }
+        Self(id)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Ok(mut running) = RUNNING.lock() {
+            running.remove(&self.0);
+        }
+    }
+}
+
+fn kill_group(id: i32) {
+    if let Some(group) = rustix::process::Pid::from_raw(id) {
         // It may have ended by itself in the meantime, which is as good.
         let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
     }

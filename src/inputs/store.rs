@@ -21,6 +21,7 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
+pub use crate::base::ActionKey;
 use crate::{
     base::{Blob, Content, Digest, digest::Hashing},
     host::files::{self, FileError, FileLock, Pending, Scratch},
@@ -42,36 +43,6 @@ pub enum StoreError {
     WrongDigest { expected: Digest, actual: Digest },
     #[error("writing the result of an action: {0}")]
     Record(#[source] serde_json::Error),
-}
-
-/// Names an action: what it is, the version of our code for it, and every parameter and input that can change its
-/// result.
-///
-/// The fields are hashed in the order they are given, each with its name and length, so that no two different lists of
-/// fields give the same key.
-#[derive(Clone, Debug)]
-pub struct ActionKey {
-    text: String,
-}
-
-impl ActionKey {
-    /// `format` is to be raised whenever our code for the action changes what comes out.
-    pub fn new(action: &str, format: u32) -> Self {
-        Self { text: String::new() }.field("action", action).field("format", format)
-    }
-
-    #[must_use]
-    pub fn field(mut self, name: &str, value: impl std::fmt::Display) -> Self {
-        use std::fmt::Write as _;
-        let value = value.to_string();
-        // Writing to a String cannot fail.
-        let _ = writeln!(self.text, "{name} {}:{value}", value.len());
-        self
-    }
-
-    pub fn digest(&self) -> Digest {
-        Digest::of(&self.text)
-    }
 }
 
 impl Store {
@@ -152,12 +123,12 @@ impl Store {
         let record = files::read(&self.record_path(key), LIMIT).ok()?;
         let record: Record<T> = serde_json::from_slice(&record).ok()?;
         // The key's text is kept beside the result, so that a person can see what a record is for.
-        (record.key == key.text).then_some(record.result)
+        (record.key == key.text()).then_some(record.result)
     }
 
     /// Records the result of an action.
     pub fn record<T: Serialize>(&self, key: &ActionKey, result: &T) -> Result<(), StoreError> {
-        let record = Record { key: key.text.clone(), result };
+        let record = Record { key: key.text().to_owned(), result };
         let bytes = serde_json::to_vec(&record).map_err(StoreError::Record)?;
         Ok(files::write(&self.record_path(key), &bytes, 0o644)?)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Base, Cell, Input, Plan, Tag, components::Builder};
+use super::{Base, Cell, Config, Input, Plan, Tag, components::Builder};
 use crate::{
     base::{Platform, Version, VersionRange},
     matrix::{Fields, Located, Matrix, Problems, Sink, Variant},
@@ -153,8 +153,23 @@ fn tag_of(matrix: &Matrix, variant: &Variant, cell: &Coordinates) -> Option<Tag>
         kubernetes: cell.kubernetes.clone(),
         variant: cell.variant.clone(),
         base: cell.base.clone(),
+        config: config_of(matrix, variant, &cell.kubernetes),
         cells: Vec::new(),
     })
+}
+
+fn config_of(matrix: &Matrix, variant: &Variant, kubernetes: &Version) -> Config {
+    let mut labels = matrix.file.labels.clone();
+    labels.extend(variant.labels.clone());
+    Config {
+        entrypoint: Matrix::args(variant.entrypoint.as_ref(), kubernetes),
+        cmd: Matrix::args(variant.cmd.as_ref(), kubernetes),
+        env: variant.env.clone(),
+        labels,
+        volumes: variant.volumes.clone(),
+        stop_signal: variant.stop_signal.clone(),
+        working_dir: variant.working_dir.clone(),
+    }
 }
 
 /// Two different images may not have one tag, and a tag must be one that registries take.

@@ -8,7 +8,7 @@ mod cells;
 mod components;
 mod lock;
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Serialize;
 
@@ -46,7 +46,20 @@ pub struct Tag {
     pub kubernetes: Version,
     pub variant: String,
     pub base: String,
+    pub config: Config,
     pub cells: Vec<Cell>,
+}
+
+/// How the images of a tag start, and what they say of themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Config {
+    pub entrypoint: Vec<String>,
+    pub cmd: Vec<String>,
+    pub env: BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
+    pub volumes: Vec<String>,
+    pub stop_signal: Option<String>,
+    pub working_dir: Option<String>,
 }
 
 /// One image of a tag.
