@@ -87,6 +87,30 @@ pub fn names(folder: &Path) -> Result<Vec<String>, FileError> {
     Ok(names)
 }
 
+/// How many files a folder holds, in all its depth, and their bytes together. Links are not followed; a folder that is
+/// not there holds nothing.
+pub fn usage(folder: &Path) -> Result<(u64, u64), FileError> {
+    let mut usage = (0, 0);
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => at("listing", &folder, entries)?,
+        };
+        for entry in entries {
+            let entry = at("listing", &folder, entry)?;
+            // What vanishes while it is counted belongs to a build that runs.
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            } else {
+                usage = (usage.0 + 1, usage.1 + metadata.len());
+            }
+        }
+    }
+    Ok(usage)
+}
+
 /// Removes a file; one that is already gone is no error.
 pub fn remove(path: &Path) -> Result<(), FileError> {
     match fs::remove_file(path) {

@@ -7,6 +7,7 @@
 mod cells;
 mod components;
 mod lock;
+mod stock;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -19,6 +20,7 @@ use crate::{
 
 pub use cells::{Filter, plan};
 pub use lock::{InvalidLock, Lock, Pin};
+pub use stock::{ComponentState, InputState, Stock};
 
 /// All that is to be built.
 #[derive(Clone, Debug, Serialize)]

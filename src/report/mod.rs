@@ -1,1 +1,2 @@
-
+mod plan;
+pub use plan::plan_tables;
