@@ -145,3 +145,162 @@ impl fmt::Display for Inspection {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::binaries::sample::{AMD64, ARM, Sample};
+
+    fn inspected(sample: Sample) -> Result<Inspection, ElfError> {
+        inspect(Cursor::new(sample.bytes()))
+    }
+
+    #[test]
+    fn kinds_are_told_apart() {
+        let dynamic = Sample { dynamic: true, ..AMD64 };
+        let cases = [
+            (AMD64, Kind::StaticExecutable),
+            (ARM, Kind::StaticExecutable),
+            (dynamic, Kind::DynamicExecutable),
+            (Sample { file_type: 3, ..AMD64 }, Kind::PositionIndependent),
+            (Sample { file_type: 3, ..dynamic }, Kind::PositionIndependent),
+            (Sample { file_type: 3, soname: true, ..dynamic }, Kind::SharedObject),
+        ];
+        for (sample, kind) in cases {
+            assert_eq!(inspected(sample).unwrap().kind, kind);
+        }
+        assert!(matches!(inspected(Sample { file_type: 1, ..AMD64 }), Err(ElfError::Type("an object file"))));
+    }
+
+    #[test]
+    fn the_tables_are_read_in_both_classes() {
+        for sample in [AMD64, ARM] {
+            let found = inspected(Sample { dynamic: true, go: true, ..sample }).unwrap();
+            assert_eq!(found.interpreter.as_deref(), Some("/lib/ld-musl.so.1"));
+            assert_eq!(found.needed, ["libc.so"]);
+            assert!(found.go && found.has_sections && !found.packed);
+            assert!(found.surplus > 800, "{}", found.surplus);
+            assert!(!inspected(sample).unwrap().go);
+        }
+        let arm = inspected(ARM).unwrap();
+        assert_eq!((arm.platform, arm.float), (Platform::ArmV7, Some(FloatAbi::Hard)));
+    }
+
+    #[test]
+    fn other_machines_are_named() {
+        let other = |machine, class| inspected(Sample { machine, class, ..AMD64 }).unwrap_err().to_string();
+        assert!(other(243, AMD64.class).contains("64-bit RISC-V"));
+        assert!(other(3, ARM.class).contains("32-bit x86"));
+        let mut bytes = AMD64.bytes();
+        bytes[5] = 2;
+        bytes[18..20].copy_from_slice(&[0, 22]);
+        assert!(inspect(Cursor::new(bytes)).unwrap_err().to_string().contains("big-endian IBM Z"));
+    }
+
+    #[test]
+    fn a_file_that_is_cut_off_says_so() {
+        let bytes = Sample { dynamic: true, go: true, ..AMD64 }.bytes();
+        for length in 4..bytes.len() {
+            let error = inspect(Cursor::new(&bytes[..length])).unwrap_err();
+            assert!(matches!(error, ElfError::Truncated { has, .. } if has == length as u64), "{length}: {error}");
+        }
+        for length in 0..4 {
+            assert!(matches!(inspect(Cursor::new(&bytes[..length])), Err(ElfError::NotElf(_))), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_claimed_size_is_not_believed() {
+        // A million sections in a sparse file of 1 TiB: the table would be there, and is not read.
+        struct Sparse(Cursor<Vec<u8>>, u64);
+        impl Read for Sparse {
+            fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+                let count = self.0.read(buf)?;
+                buf[count..].fill(0);
+                Ok(buf.len())
+            }
+        }
+        impl Seek for Sparse {
+            fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+                match to {
+                    io::SeekFrom::End(_) => Ok(self.1),
+                    to => self.0.seek(to),
+                }
+            }
+        }
+        let mut bytes = AMD64.bytes();
+        let table = u64::from_le_bytes(bytes[40..48].try_into().unwrap());
+        bytes[60..62].fill(0);
+        let count = usize::try_from(table).unwrap() + 32;
+        bytes[count..count + 8].copy_from_slice(&1_000_000_u64.to_le_bytes());
+        let error = inspect(Sparse(Cursor::new(bytes), 1 << 40)).unwrap_err();
+        assert!(matches!(error, ElfError::Malformed { what: "section table" }), "{error}");
+    }
+
+    #[test]
+    fn a_source_that_fails_is_not_called_damaged() {
+        struct Broken(Cursor<Vec<u8>>);
+        impl Read for Broken {
+            fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+                if self.0.position() > 0 { Err(io::ErrorKind::TimedOut.into()) } else { self.0.read(buf) }
+            }
+        }
+        impl Seek for Broken {
+            fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+                self.0.seek(to)
+            }
+        }
+        let error = inspect(Broken(Cursor::new(AMD64.bytes()))).unwrap_err();
+        assert!(matches!(error, ElfError::Reading(_)), "{error}");
+    }
+
+    fn samples() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![Just(AMD64), Just(ARM)]
+            .prop_flat_map(|sample| (Just(sample), any::<bool>(), any::<bool>(), prop_oneof![Just(2_u16), Just(3)]))
+            .prop_map(|(sample, dynamic, go, file_type)| Sample { dynamic, go, file_type, ..sample }.bytes())
+    }
+
+    /// Values that parsers trip over.
+    fn nasty() -> impl Strategy<Value = u64> {
+        prop_oneof![Just(0), Just(1), Just(u64::MAX), Just(u64::MAX - 7), Just(u64::from(u32::MAX)), any::<u64>()]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn arbitrary_bytes_are_answered(mut bytes in proptest::collection::vec(any::<u8>(), 0..400), elf in any::<bool>()) {
+            if elf && bytes.len() > 8 {
+                bytes[..4].copy_from_slice(b"\x7fELF");
+                bytes[4] = bytes[4] % 3;
+                bytes[5] = bytes[5] % 3;
+            }
+            let _ = inspect(Cursor::new(&bytes));
+        }
+
+        /// A damaged program is inspected or refused, and what strip makes of it passes its own check or is refused.
+        #[test]
+        fn damaged_programs_are_answered(
+            mut bytes in samples(),
+            damage in proptest::collection::vec((any::<prop::sample::Index>(), nasty(), 1_usize..9), 1..6),
+        ) {
+            for (at, value, size) in damage {
+                let at = at.index(bytes.len());
+                let end = (at + size).min(bytes.len());
+                bytes[at..end].copy_from_slice(&value.to_le_bytes()[..end - at]);
+            }
+            let _ = inspect(Cursor::new(&bytes));
+            let mut output = Vec::new();
+            if let Ok(crate::binaries::strip::Outcome::Written { size }) =
+                crate::binaries::strip::strip(Cursor::new(&bytes), &mut output)
+            {
+                prop_assert!(size < bytes.len() as u64 && size == output.len() as u64);
+                let _ = crate::binaries::identity::check(Cursor::new(&bytes), Cursor::new(&output));
+            }
+        }
+    }
+}

@@ -45,8 +45,6 @@ pub enum Unstrippable {
     NoSegments,
     #[error("a loaded section lies outside of what is loaded")]
     SectionOutside,
-    #[error("its sections are in an order that stripping would break")]
-    SectionOrder,
     #[error("it has too many sections")]
     TooManySections,
     #[error("there is nothing to strip")]
@@ -61,14 +59,14 @@ impl Layout {
         }
         let kept_bytes = loaded_end(tables)?;
         let kept = kept_sections(tables, kept_bytes)?;
-        let indexes: BTreeMap<usize, u32> = (0..).zip(&kept).map(|(new, old)| (*old, new)).collect();
+        let indexes: BTreeMap<usize, u32> = (0..).zip(&kept).filter_map(|(new, old)| Some(((*old)?, new))).collect();
         let new_index = |old: u32| usize::try_from(old).ok().and_then(|old| indexes.get(&old)).copied().unwrap_or(0);
 
         let mut moved = Vec::new();
         let mut end = kept_bytes;
         let mut sections = Vec::with_capacity(kept.len() + 1);
         for old in kept {
-            let mut section = tables.sections[old].clone();
+            let mut section = old.map(|old| tables.sections[old].clone()).unwrap_or_default();
             if let Some(range) = section.file_range().filter(|range| range.end > kept_bytes) {
                 end = end.next_multiple_of(section.alignment.clamp(1, 16));
                 section.offset = end;
@@ -134,30 +132,32 @@ fn loaded_end(tables: &Tables) -> Result<u64, Unstrippable> {
 
 /// The old indexes of the sections that stay: the empty first one, all that are loaded, and ARM's attributes, which say
 /// what processor the program needs and which strip(1) keeps for that reason.
-fn kept_sections(tables: &Tables, kept_bytes: u64) -> Result<Vec<usize>, Unstrippable> {
+///
+/// `None` stands for an empty entry. Dynamic symbols name their sections by index, in bytes that must not change, and
+/// Go's linker numbers some unloaded sections before loaded ones: those leave an empty entry behind.
+fn kept_sections(tables: &Tables, kept_bytes: u64) -> Result<Vec<Option<usize>>, Unstrippable> {
     let attributes = |section: &Section| {
         tables.platform == crate::base::Platform::ArmV7 && section.kind == elf::SHT_ARM_ATTRIBUTES.0
     };
-    let mut loaded = vec![0];
-    let mut unloaded = Vec::new();
+    let has_symbols = tables.sections.iter().any(|section| section.kind == elf::SHT_DYNSYM.0);
+    let mut kept = vec![Some(0)];
+    let mut unloaded = None;
     for (index, section) in tables.sections.iter().enumerate().skip(1) {
         let range = section.file_range();
         if section.is_allocated() {
             if range.is_some_and(|range| range.end > kept_bytes) {
                 return Err(Unstrippable::SectionOutside);
             }
-            loaded.push(index);
-        } else if unloaded.is_empty() && attributes(section) && range.is_some_and(|range| range.end <= tables.length) {
-            unloaded.push(index);
+            if has_symbols {
+                kept.resize(index, None);
+            }
+            kept.push(Some(index));
+        } else if attributes(section) && range.is_some_and(|range| range.end <= tables.length) {
+            unloaded = unloaded.or(Some(index));
         }
     }
-    // Dynamic symbols name their sections by index, in bytes that must not change.
-    let has_symbols = tables.sections.iter().any(|section| section.kind == elf::SHT_DYNSYM.0);
-    if has_symbols && loaded.iter().enumerate().any(|(new, old)| new != *old) {
-        return Err(Unstrippable::SectionOrder);
-    }
-    loaded.append(&mut unloaded);
-    if loaded.len() + 1 >= TOO_MANY_SECTIONS { Err(Unstrippable::TooManySections) } else { Ok(loaded) }
+    kept.extend(unloaded.map(Some));
+    if kept.len() + 1 >= TOO_MANY_SECTIONS { Err(Unstrippable::TooManySections) } else { Ok(kept) }
 }
 
 /// The names of all sections, each ended by a zero byte, and where each begins. A name that ends another one shares its

@@ -50,9 +50,10 @@ pub(super) fn identify(start: &[u8]) -> NotElf {
         return NotElf::Format("a tar archive");
     }
     let page = start.trim_ascii_start();
-    if ["<!doctype html", "<html"].iter().any(|tag| {
-        page.get(..tag.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(tag.as_bytes()))
-    }) {
+    if ["<!doctype html", "<html"]
+        .iter()
+        .any(|tag| page.get(..tag.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(tag.as_bytes())))
+    {
         return NotElf::Format("a web page");
     }
     let printable = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace() || *byte >= 0x80;

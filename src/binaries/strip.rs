@@ -142,3 +142,81 @@ pub fn strip_blob(store: &Store, blob: &Blob) -> Result<Stripped, StripError> {
     store.record(&key, &stripped)?;
     Ok(stripped)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+    use crate::binaries::{
+        elf::{Inspection, inspect},
+        sample::{AMD64, ARM, Sample},
+    };
+
+    fn stripped(input: &[u8]) -> Vec<u8> {
+        let mut output = Vec::new();
+        let outcome = strip(Cursor::new(input), &mut output).unwrap();
+        assert_eq!(outcome, Outcome::Written { size: output.len() as u64 });
+        output
+    }
+
+    #[test]
+    fn a_stripped_program_is_the_same_program() {
+        for sample in [AMD64, ARM, Sample { dynamic: true, go: true, ..AMD64 }, Sample { dynamic: true, ..ARM }] {
+            let input = sample.bytes();
+            let output = stripped(&input);
+            identity::check(Cursor::new(&input), Cursor::new(&output)).unwrap();
+            let before = inspect(Cursor::new(&input)).unwrap();
+            let after = inspect(Cursor::new(&output)).unwrap();
+            assert_eq!(before.surplus, (input.len() - output.len()) as u64);
+            assert_eq!(after, Inspection { size: output.len() as u64, surplus: 0, ..before });
+            let again = strip(Cursor::new(&output), Vec::new()).unwrap();
+            assert_eq!(again, Outcome::Kept(Unstrippable::NothingToGain));
+        }
+    }
+
+    #[test]
+    fn sections_that_are_not_loaded_go_but_for_the_attributes_of_arm() {
+        let names = |bytes: &[u8]| -> Vec<String> {
+            let elf = goblin::elf::Elf::parse(bytes).unwrap();
+            let name =
+                |section: &goblin::elf::SectionHeader| elf.shdr_strtab.get_at(section.sh_name).unwrap().to_owned();
+            elf.section_headers.iter().map(name).collect()
+        };
+        assert_eq!(names(&stripped(&AMD64.bytes())), ["", ".text", ".shstrtab"]);
+        let (input, output) = (ARM.bytes(), stripped(&ARM.bytes()));
+        assert_eq!(names(&output), ["", ".text", ".ARM.attributes", ".shstrtab"]);
+        let attributes = |bytes: &[u8], index: usize| -> Vec<u8> {
+            let elf = goblin::elf::Elf::parse(bytes).unwrap();
+            bytes[elf.section_headers[index].file_range().unwrap()].to_vec()
+        };
+        assert_eq!(attributes(&output, 2), attributes(&input, 3));
+    }
+
+    #[test]
+    fn a_changed_byte_is_found() {
+        let input = Sample { dynamic: true, ..AMD64 }.bytes();
+        let output = stripped(&input);
+        let loaded = 64 + 3 * 56 + 300;
+        for at in 0..loaded {
+            let mut changed = output.clone();
+            changed[at] ^= 1;
+            let free = (40..48).contains(&at) || (60..64).contains(&at);
+            let result = identity::check(Cursor::new(&input), Cursor::new(&changed));
+            assert!(free || result.is_err(), "byte {at}");
+        }
+        assert!(identity::check(Cursor::new(&input), Cursor::new(&output[..output.len() - 1])).is_err());
+    }
+
+    #[test]
+    fn a_program_is_stripped_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(folder.path());
+        let blob = store.put(&AMD64.bytes()).unwrap();
+        let first = strip_blob(&store, &blob).unwrap();
+        assert!(first.after < first.before && first.kept.is_none() && store.has(&first.blob));
+        assert_eq!(strip_blob(&store, &blob).unwrap(), first);
+        let kept = strip_blob(&store, &first.blob).unwrap();
+        assert_eq!((kept.blob, kept.kept), (first.blob, Some(Unstrippable::NothingToGain)));
+    }
+}

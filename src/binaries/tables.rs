@@ -157,9 +157,8 @@ where
     }
     reaches("ELF header", Some(header_size), length)?;
     let header = H::parse(data).map_err(|_| ElfError::Malformed { what: "ELF header" })?;
-    let (platform, float) =
-        machine::platform(class, header.e_machine(LittleEndian).0, header.e_flags(LittleEndian).0)
-            .map_err(|found| ElfError::Machine { found })?;
+    let (platform, float) = machine::platform(class, header.e_machine(LittleEndian).0, header.e_flags(LittleEndian).0)
+        .map_err(|found| ElfError::Machine { found })?;
     let (segments, program_headers_end) = segments_of(header, data, length)?;
     let sections = sections_of(header, data, length)?;
     let dynamic = dynamic_of(header, data, &segments)?;
