@@ -219,6 +219,15 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), FileError> {
     pending.commit(to, mode)
 }
 
+/// Copies a file's bytes to a new file with these permissions, for use within this run: the copy is not brought to the
+/// disk, and one that fails half-way stays. It belongs in a [`Scratch`].
+pub fn copy_into_scratch(from: &Path, to: &Path, mode: u32) -> Result<(), FileError> {
+    let mut source = open(from)?;
+    let mut copy = at("creating", to, File::create_new(to))?;
+    at("copying to", to, io::copy(&mut source, &mut copy))?;
+    set_mode(to, mode)
+}
+
 /// Sets permission bits, whatever the umask is.
 pub fn set_mode(path: &Path, mode: u32) -> Result<(), FileError> {
     at("setting permissions of", path, fs::set_permissions(path, fs::Permissions::from_mode(mode)))

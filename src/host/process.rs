@@ -35,6 +35,9 @@ pub struct Program {
     pub limit: Duration,
 }
 
+/// How long a program may be busy before that is an error.
+const BUSY_LIMIT: Duration = Duration::from_secs(2);
+
 /// How a program ended. Output beyond 1 MiB of either stream is dropped.
 #[derive(Debug)]
 pub struct Ended {
@@ -123,8 +126,18 @@ impl Program {
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
         }
-        let child = command.spawn().map_err(|source| ProcessError::Start { program: self.path.clone(), source })?;
-        Ok(Running { group: Group::of(&child), child })
+        let began = Instant::now();
+        loop {
+            match command.spawn() {
+                Ok(child) => return Ok(Running { group: Group::of(&child), child }),
+                // A file that was just written is busy while another thread, between fork and exec, holds a copy of the
+                // descriptor that it was written through. That lasts for an instant.
+                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && began.elapsed() < BUSY_LIMIT => {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                Err(source) => return Err(ProcessError::Start { program: self.path.clone(), source }),
+            }
+        }
     }
 
     fn wait(&self, running: &mut Running) -> Result<ExitStatus, ProcessError> {
@@ -193,6 +206,13 @@ fn drain(mut stream: impl io::Read + Send + 'static) -> std::thread::JoinHandle<
 }
 
 impl Ended {
+    /// The last lines of standard output and error, at most `count`, for messages.
+    pub fn last_lines(&self, count: usize) -> String {
+        let text = self.text();
+        let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+        lines[lines.len().saturating_sub(count)..].join("\n")
+    }
+
     /// Standard output and error as text, for messages.
     pub fn text(&self) -> String {
         let mut text = String::from_utf8_lossy(&self.stdout).into_owned();
