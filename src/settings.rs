@@ -1,6 +1,6 @@
 //! What the user said and what the environment says, put together once. Nothing else reads the environment.
 
-use std::{env, ffi::OsString, num::NonZeroUsize, path::PathBuf};
+use std::{env, ffi::OsString, num::NonZeroUsize, path::PathBuf, time::SystemTime};
 
 use crate::base::{Epoch, epoch::InvalidEpoch};
 
@@ -9,6 +9,8 @@ use crate::base::{Epoch, epoch::InvalidEpoch};
 pub struct Environment {
     /// `SOURCE_DATE_EPOCH`: the time that images mention, over that of the lock.
     pub epoch: Option<Epoch>,
+    /// The clock: only a lock that is made for the first time takes its time from it.
+    pub now: Epoch,
     /// `PATH`: where compilers, UPX and emulators are looked for.
     pub search_path: OsString,
     /// `HOME`: only to find tools that a user installed for themselves.
@@ -41,6 +43,7 @@ impl Environment {
         let epoch = set("SOURCE_DATE_EPOCH").map(|text| text.to_string_lossy().parse()).transpose()?;
         Ok(Self {
             epoch,
+            now: now(),
             search_path: set("PATH").unwrap_or_default(),
             // The XDG base directory specification has relative paths ignored.
             cache: set("XDG_CACHE_HOME")
@@ -57,6 +60,12 @@ impl Environment {
     pub fn store(&self, named: Option<PathBuf>) -> Result<PathBuf, InvalidEnvironment> {
         named.or_else(|| self.cache.as_ref().map(|cache| cache.join("kletimg"))).ok_or(InvalidEnvironment::NoStore)
     }
+}
+
+/// The present second. A clock before 1970 or after the year 9999 counts as 1970.
+fn now() -> Epoch {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Epoch::try_from(since.as_secs()).unwrap_or_default()
 }
 
 /// As many jobs as the machine has cores.

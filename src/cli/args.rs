@@ -102,8 +102,6 @@ pub(super) struct Plan {
     pub(super) matrix: MatrixFile,
     #[command(flatten)]
     pub(super) filter: Filter,
-    #[command(flatten)]
-    pub(super) network: Network,
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: PlanFormat,
     /// Print the plan as JSON; the same as --format json
@@ -174,7 +172,7 @@ pub(super) struct MatrixFile {
     pub(super) file: PathBuf,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Which cells")]
 pub(super) struct Filter {
     /// Only these Kubernetes versions: 1.26.0, 1.26 or '>=1.25' (comma or repeated)
@@ -206,7 +204,7 @@ impl std::str::FromStr for Platforms {
     }
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Network")]
 pub(super) struct Network {
     /// Use no network: only what the store and local files hold
@@ -214,7 +212,7 @@ pub(super) struct Network {
     pub(super) offline: bool,
     /// Take URLs that begin with PREFIX from URL instead (http, https or file; repeated)
     #[arg(long, value_name = "PREFIX=URL")]
-    pub(super) mirror: Vec<super::mirror::Mirror>,
+    pub(super) mirror: Vec<String>,
     /// Trust this certificate authority too (PEM; repeated)
     #[arg(long, value_name = "FILE")]
     pub(super) ca_cert: Vec<PathBuf>,

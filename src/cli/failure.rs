@@ -1,12 +1,14 @@
 //! How a failure is shown, and which exit code it has.
 
-use std::{io::IsTerminal as _, process::ExitCode};
+use std::{io::IsTerminal as _, process::ExitCode, sync::Arc};
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
 
 use crate::{
+    host::files::FileError,
     matrix::{Problem, Problems},
-    pipeline::LoadError,
+    outputs::layout::LayoutError,
+    pipeline::{LoadError, PipelineError},
     settings::InvalidEnvironment,
 };
 
@@ -25,6 +27,21 @@ pub(super) enum Failure {
     Problems(#[from] Problems),
     #[error(transparent)]
     Load(#[from] LoadError),
+    #[error(transparent)]
+    Pipeline(Arc<PipelineError>),
+    #[error("{}", lines(.0))]
+    Pins(Vec<PipelineError>),
+    #[error(
+        "matrix.lock does not pin everything: {}\n  help: run `kletimg matrix lock`, or leave `--locked` out",
+        what.join(", ")
+    )]
+    Unlocked { what: Vec<String> },
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("stopped")]
+    Stopped,
     #[error("printing the result: {0}")]
     Print(#[from] std::io::Error),
 }
@@ -34,8 +51,10 @@ impl Failure {
         match self {
             Self::Usage(_) | Self::Environment(_) | Self::Problems(_) => 2,
             Self::Load(LoadError::File(_)) => 1,
-            Self::Load(_) => 2,
-            Self::Print(_) => 1,
+            Self::Load(_) | Self::Unlocked { .. } => 2,
+            // What a shell reports of a program that was interrupted.
+            Self::Stopped => 130,
+            Self::Pipeline(_) | Self::Pins(_) | Self::Layout(_) | Self::File(_) | Self::Print(_) => 1,
         }
     }
 
@@ -102,4 +121,8 @@ impl Diagnostic for Shown<'_> {
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         Some(Box::new(std::iter::once(LabeledSpan::underline(self.problem.at.span.clone()))))
     }
+}
+
+fn lines(errors: &[PipelineError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: ")
 }

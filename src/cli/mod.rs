@@ -4,9 +4,9 @@
 
 mod args;
 mod failure;
-mod mirror;
 mod output;
 mod progress;
+mod session;
 mod verbs;
 
 use std::process::ExitCode;

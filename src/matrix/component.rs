@@ -88,8 +88,8 @@ pub struct GoSource {
     pub stamps: BTreeMap<String, Template>,
     /// Whether Kubernetes' own version variables are set.
     pub kubernetes_stamp: bool,
-    /// Whether modules that the tree does not carry may be downloaded, as its `go.sum` pins them.
-    pub download_modules: bool,
+    /// Where modules come from that the tree does not carry, as its `go.sum` pins them; from nowhere without it.
+    pub module_proxy: Option<String>,
 }
 
 impl WayKind {
@@ -236,7 +236,7 @@ impl GoSource {
             tags: tags.unwrap_or_else(|| ByVersion::always(Vec::new())),
             stamps: stamps.collect(),
             kubernetes_stamp: table.boolean("kubernetes-stamp").unwrap_or(false),
-            download_modules: table.boolean("download-modules").unwrap_or(false),
+            module_proxy: table.string("module-proxy").map(|proxy| proxy.value),
         })
     }
 }

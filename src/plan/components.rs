@@ -199,7 +199,7 @@ impl<'a> Builder<'a> {
                         tags: source.tags.get(kubernetes).cloned().unwrap_or_default(),
                         stamps,
                         kubernetes_stamp: source.kubernetes_stamp,
-                        download_modules: source.download_modules,
+                        module_proxy: source.module_proxy.clone(),
                     },
                 }
             }

@@ -136,7 +136,7 @@ pub struct GoSource {
     /// Linker variables and their values.
     pub stamps: Vec<(String, String)>,
     pub kubernetes_stamp: bool,
-    pub download_modules: bool,
+    pub module_proxy: Option<String>,
 }
 
 /// A program that the build runs.

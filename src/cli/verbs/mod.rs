@@ -1,43 +1,51 @@
 //! One file for each verb: resolve, call, print.
 
+mod build;
+mod cache;
+mod lock;
 mod plan;
+mod size;
 
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
 
 use super::{
-    args::{Arguments, Filter, Matrix, Platforms, Verb},
+    args::{Arguments, Matrix, Verb},
     failure::Failure,
+    session::Session,
 };
-use crate::{base::Platform, plan as planning, settings::Environment};
 
 pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    let environment = Environment::read()?;
     let Arguments { global, verb } = arguments;
+    if let Verb::Completion { shell } = verb {
+        clap_complete::generate(shell, &mut Arguments::command(), "kletimg", &mut std::io::stdout());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let session = Session::new(&global)?;
     match verb {
-        Verb::Matrix(Matrix::Plan(args)) => plan::run(&global, &environment, &args),
-        Verb::Completion { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "kletimg", &mut std::io::stdout());
-            Ok(ExitCode::SUCCESS)
-        }
-        _ => unreachable!(),
+        Verb::Matrix(Matrix::Plan(args)) => plan::run(&session, &args),
+        Verb::Matrix(Matrix::Build(args)) => build::run(&session, &args),
+        Verb::Matrix(Matrix::Lock(args)) => lock::lock(&session, &args),
+        Verb::Matrix(Matrix::Fetch(args)) => lock::fetch(&session, &args),
+        Verb::Size(args) => size::run(&args),
+        Verb::Cache(args) => cache::run(&session, &args),
+        Verb::Completion { .. } => Ok(ExitCode::SUCCESS),
     }
 }
 
-/// What `--kubernetes`, `--variant`, `--platform` and `--base` say.
-fn filter(args: &Filter) -> planning::Filter {
-    let mut platforms = Vec::new();
-    for wanted in &args.platform {
-        match wanted {
-            Platforms::All => platforms.extend(Platform::ALL),
-            Platforms::One(platform) => platforms.push(*platform),
-        }
+/// Prints a result to standard output.
+fn print(text: &str) -> Result<(), Failure> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    if !text.ends_with('\n') {
+        out.write_all(b"\n")?;
     }
-    planning::Filter {
-        kubernetes: args.kubernetes.clone(),
-        variants: args.variant.clone(),
-        platforms,
-        bases: args.base.clone(),
-    }
+    Ok(out.flush()?)
+}
+
+/// Prints a result as JSON.
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    print(&serde_json::to_string_pretty(value).map_err(std::io::Error::from)?)
 }

@@ -2,14 +2,36 @@
 
 use std::process::ExitCode;
 
-use super::super::{args, failure::Failure};
-use crate::{base::Platform, pipeline, plan, settings::Environment};
+use serde_json::json;
 
-pub(super) fn run(_global: &args::Global, _environment: &Environment, args: &args::Plan) -> Result<ExitCode, Failure> {
-    use std::io::Write as _;
-    let matrix = pipeline::load_matrix(&args.matrix.file)?;
-    let plan = plan::plan(&matrix, &super::filter(&args.filter), Platform::host())?;
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", serde_json::to_string_pretty(&plan).unwrap_or_default())?;
+use super::super::{
+    args::{self, PlanFormat},
+    failure::Failure,
+    session::Session,
+};
+use crate::{
+    base::Epoch,
+    pipeline,
+    plan::{Lock, Plan, Stock},
+    report,
+};
+
+pub(super) fn run(session: &Session, args: &args::Plan) -> Result<ExitCode, Failure> {
+    let planned = session.plan(&args.matrix.file, &args.filter)?;
+    // Without a lock nothing is pinned, and nothing compiled with its time can be found.
+    let lock = pipeline::load_lock(&args.matrix.file)?.unwrap_or_else(|| Lock::new(Epoch::default()));
+    let fetcher = session.fetcher(&planned.matrix, &args::Network::default())?;
+    let plan = planned.plan.clone();
+    let stock = pipeline::stock(&session.work(planned, lock, fetcher, None));
+    if args.print || args.format == PlanFormat::Json {
+        print_plan(&plan, &stock)?;
+    } else {
+        super::print(&report::plan_tables(&plan, &stock))?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The plan and what is there of it as one JSON value.
+pub(super) fn print_plan(plan: &Plan, stock: &Stock) -> Result<(), Failure> {
+    super::print_json(&json!({ "plan": plan, "stock": stock }))
 }

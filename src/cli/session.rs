@@ -1,0 +1,168 @@
+//! What every verb resolves first: the environment, the store, who listens to progress.
+
+use std::{io::IsTerminal as _, path::Path, sync::Arc};
+
+use super::{
+    args::{Filter, Global, Network, Platforms, ProgressMode},
+    failure::Failure,
+    progress::{self, Kind},
+};
+use crate::{
+    base::{Platform, progress::SharedProgress},
+    host::process,
+    inputs::{
+        fetch::{self, Fetcher, Mirrors, Original},
+        gosource::toolchain::Search,
+        store::Store,
+    },
+    matrix::Matrix,
+    pipeline::{self, Options, Work},
+    plan::{self, Lock, Plan},
+    settings::{Environment, default_jobs},
+};
+
+/// The settings of one run of kletimg.
+pub(super) struct Session {
+    pub(super) environment: Environment,
+    pub(super) store: Store,
+    pub(super) progress: SharedProgress,
+}
+
+/// A matrix and the plan that a filter leaves of it.
+pub(super) struct Planned {
+    pub(super) matrix: Matrix,
+    pub(super) plan: Plan,
+}
+
+impl Session {
+    pub(super) fn new(global: &Global) -> Result<Self, Failure> {
+        let environment = Environment::read()?;
+        let store = Store::new(environment.store(global.store.clone())?);
+        let terminal = std::io::stderr().is_terminal() && !environment.ci;
+        let kind = match global.progress {
+            _ if global.quiet => Kind::Silent,
+            ProgressMode::None => Kind::Silent,
+            ProgressMode::Auto if terminal => Kind::Bars,
+            ProgressMode::Auto | ProgressMode::Plain => Kind::Plain,
+            ProgressMode::Json => Kind::Json,
+        };
+        Ok(Self { environment, store, progress: progress::progress(kind) })
+    }
+
+    /// Reads the matrix and plans it. A filter that leaves nothing is a mistake of whoever wrote it.
+    pub(super) fn plan(&self, file: &Path, filter: &Filter) -> Result<Planned, Failure> {
+        let matrix = pipeline::load_matrix(file)?;
+        let plan = plan::plan(&matrix, &as_filter(filter), Platform::host())?;
+        if plan.tags.is_empty() {
+            return Err(Failure::Usage(nothing_left(&matrix, filter)));
+        }
+        Ok(Planned { matrix, plan })
+    }
+
+    pub(super) fn fetcher(&self, matrix: &Matrix, network: &Network) -> Result<Fetcher, Failure> {
+        let mut mirrors = Mirrors::default();
+        // What the command line says comes before what the matrix file says.
+        for argument in &network.mirror {
+            mirrors.add_argument(argument).map_err(|error| Failure::Usage(error.to_string()))?;
+        }
+        for (prefix, targets) in &matrix.file.mirrors {
+            let targets = targets.iter().map(String::as_str);
+            mirrors
+                .add(&prefix.value, targets, Original::Last)
+                .map_err(|error| Failure::Usage(format!("{}: {error}", prefix.at)))?;
+        }
+        let options = fetch::Options {
+            network: if network.offline { fetch::Network::Offline } else { fetch::Network::Online },
+            mirrors,
+            ca_certificates: network.ca_cert.clone(),
+            ..fetch::Options::default()
+        };
+        Ok(Fetcher::new(self.store.clone(), options, Arc::clone(&self.progress)))
+    }
+
+    /// Where tools are looked for.
+    pub(super) fn search(&self) -> Search {
+        Search::new(&self.environment.search_path, self.environment.home.clone())
+    }
+
+    pub(super) fn work(&self, planned: Planned, lock: Lock, fetcher: Fetcher, jobs: Option<u16>) -> Work {
+        let options = Options {
+            jobs: jobs.map_or_else(default_jobs, usize::from),
+            search_path: self.environment.search_path.clone(),
+            home: self.environment.home.clone(),
+            epoch: self.environment.epoch,
+        };
+        let Planned { matrix, plan } = planned;
+        Work::new(matrix, plan, lock, self.store.clone(), fetcher, Arc::clone(&self.progress), options)
+    }
+}
+
+/// Runs a future to its end. When the user stops us, the programs that we started are stopped too.
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build()?;
+    let result = runtime.block_on(async {
+        tokio::select! {
+            result = future => Ok(result),
+            _ = stopped() => {
+                process::stop_all();
+                Err(Failure::Stopped)
+            }
+        }
+    });
+    // Threads that still compress or compile have nothing left to do for anybody.
+    if result.is_err() {
+        runtime.shutdown_background();
+    }
+    result
+}
+
+async fn stopped() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => signal.recv().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => if interrupted.is_err() { std::future::pending().await },
+        _ = terminated => {}
+    }
+}
+
+fn as_filter(args: &Filter) -> plan::Filter {
+    let mut platforms = Vec::new();
+    for wanted in &args.platform {
+        match wanted {
+            Platforms::All => platforms.extend(Platform::ALL),
+            Platforms::One(platform) => platforms.push(*platform),
+        }
+    }
+    plan::Filter {
+        kubernetes: args.kubernetes.clone(),
+        variants: args.variant.clone(),
+        platforms,
+        bases: args.base.clone(),
+    }
+}
+
+/// Which words of a filter fit nothing in the matrix, and what there is.
+fn nothing_left(matrix: &Matrix, filter: &Filter) -> String {
+    let file = &matrix.file;
+    let versions: Vec<_> = file.kubernetes.iter().map(|version| version.value.to_string()).collect();
+    let names = |list: &[crate::matrix::Located<String>]| -> Vec<String> {
+        list.iter().map(|item| item.value.clone()).collect()
+    };
+    let mut lines = vec!["no cell of the matrix fits".to_owned()];
+    let mut add = |option: &str, given: bool, known: &[String]| {
+        if given {
+            lines.push(format!("  help: --{option} takes: {}", known.join(", ")));
+        }
+    };
+    add("kubernetes", !filter.kubernetes.is_empty(), &versions);
+    add("variant", !filter.variant.is_empty(), &names(&file.variants));
+    let platforms: Vec<_> = file.platforms.iter().map(|platform| platform.value.to_string()).collect();
+    add("platform", !filter.platform.is_empty(), &platforms);
+    add("base", !filter.base.is_empty(), &names(&file.bases));
+    lines.join("\n")
+}

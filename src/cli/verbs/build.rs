@@ -1,0 +1,104 @@
+//! `kletimg matrix build`.
+
+use std::{path::Path, process::ExitCode, sync::Arc};
+
+use super::super::{
+    args::{self, Network},
+    failure::Failure,
+    session::{Planned, Session, block_on},
+};
+use crate::{
+    base::Epoch,
+    inputs::fetch::Fetcher,
+    pipeline::{self, Built, Work, locking},
+    plan::Lock,
+    report::SizeTable,
+};
+
+pub(super) fn run(session: &Session, args: &args::Build) -> Result<ExitCode, Failure> {
+    let planned = session.plan(&args.matrix.file, &args.filter)?;
+    if args.print {
+        let lock = pipeline::load_lock(&args.matrix.file)?.unwrap_or_else(|| Lock::new(Epoch::default()));
+        let fetcher = session.fetcher(&planned.matrix, &args.network)?;
+        let plan = planned.plan.clone();
+        let stock = pipeline::stock(&session.work(planned, lock, fetcher, args.jobs));
+        super::plan::print_plan(&plan, &stock)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let built = block_on(async {
+        let work = locked(session, planned, &args.matrix.file, &args.network, args.locked, args.jobs).await?;
+        pipeline::build(&Arc::new(work), &args.output.dest).await.map_err(Failure::Pipeline)
+    })??;
+    show(session, &built, &args.output.dest)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A run whose every input is pinned. What the lock did not pin yet is pinned and the lock written, unless that is
+/// forbidden.
+pub(super) async fn locked(
+    session: &Session,
+    planned: Planned,
+    file: &Path,
+    network: &Network,
+    locked: bool,
+    jobs: Option<u16>,
+) -> Result<Work, Failure> {
+    let fetcher = session.fetcher(&planned.matrix, network)?;
+    let lock = match pipeline::load_lock(file)? {
+        Some(lock) => lock,
+        None if locked => return Err(Failure::Unlocked { what: vec![format!("{} is not there", lock_name(file))] }),
+        None => Lock::new(first_epoch(session, &planned)),
+    };
+    let missing = lock.missing(&planned.plan);
+    if locked && !missing.is_empty() {
+        return Err(Failure::Unlocked { what: missing.iter().map(|input| input.purpose.clone()).collect() });
+    }
+    let lock = pin(session, &planned, file, &fetcher, lock, locked).await?;
+    Ok(session.work(planned, lock, fetcher, jobs))
+}
+
+async fn pin(
+    session: &Session,
+    planned: &Planned,
+    file: &Path,
+    fetcher: &Fetcher,
+    lock: Lock,
+    locked: bool,
+) -> Result<Lock, Failure> {
+    if locked {
+        return Ok(lock);
+    }
+    let before = lock.clone();
+    let lock = locking::pin(fetcher, &planned.plan, lock).await.map_err(Failure::Pins)?;
+    let lock = locking::pin_tools(&session.search(), &session.store, &planned.plan, lock);
+    if lock != before {
+        pipeline::save_lock(file, &lock)?;
+        session.progress.note(&format!("pinned {} inputs in {}", lock.inputs.len(), lock_name(file)));
+    }
+    Ok(lock)
+}
+
+pub(super) fn lock_name(file: &Path) -> String {
+    pipeline::lock_path(file).display().to_string()
+}
+
+/// The time of a new lock: what the environment or the matrix says, or now.
+pub(super) fn first_epoch(session: &Session, planned: &Planned) -> Epoch {
+    session.environment.epoch.or(planned.matrix.file.epoch).unwrap_or(session.environment.now)
+}
+
+fn show(session: &Session, built: &Built, dest: &Path) -> Result<(), Failure> {
+    for file in &built.unproven {
+        session.progress.note(&format!("packed, but unproven: {file}"));
+    }
+    super::print(&SizeTable::of_tags(&built.tags).terminal())?;
+    let images: usize = built.tags.iter().map(|tag| tag.images.len()).sum();
+    let written = &built.written;
+    let changed = if written.added == 0 && written.removed == 0 {
+        "nothing had changed".to_owned()
+    } else {
+        format!("{} blobs added, {} removed", written.added, written.removed)
+    };
+    session.progress.note(&format!("{} tags, {images} images in {}: {changed}", built.tags.len(), dest.display()));
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! `kletimg cache`.
+
+use std::{fmt::Write as _, process::ExitCode};
+
+use super::super::{
+    args::Cache,
+    failure::{FOUND, Failure},
+    session::Session,
+};
+use crate::{
+    base::size::Bytes,
+    pipeline::cache::{self, Extent},
+};
+
+pub(super) fn run(session: &Session, args: &Cache) -> Result<ExitCode, Failure> {
+    match args {
+        Cache::Info => info(session),
+        Cache::Prune { all } => {
+            let extent = if *all { Extent::Everything } else { Extent::Derived };
+            let freed = cache::prune(&session.store, extent)?;
+            super::print(&format!("{} freed in {}", Bytes(freed), session.store.root().display()))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Cache::Verify => verify(session),
+    }
+}
+
+fn info(session: &Session) -> Result<ExitCode, Failure> {
+    let mut text = format!("{}\n", session.store.root().display());
+    let mut sum = 0;
+    for holding in cache::info(&session.store)? {
+        sum += holding.size;
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "{:<10} {:>12} {:>8} files  {}",
+            holding.name,
+            Bytes(holding.size).to_string(),
+            holding.files,
+            holding.what
+        );
+    }
+    let _ = writeln!(text, "{:<10} {:>12}", "all", Bytes(sum).to_string());
+    super::print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn verify(session: &Session) -> Result<ExitCode, Failure> {
+    let verified = cache::verify(&session.store)?;
+    for name in &verified.damaged {
+        super::print(&format!("removed blob {name}: its bytes have another digest"))?;
+    }
+    super::print(&format!("{} blobs, {} are what they should be", verified.good, Bytes(verified.size)))?;
+    Ok(if verified.damaged.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
+}

@@ -1,0 +1,98 @@
+//! What can go wrong in a run: what was being done, and which step of it failed.
+
+use crate::{
+    base::tree::InvalidPath,
+    binaries::{
+        ShrinkError,
+        upx::{UnknownLevel, UpxError},
+    },
+    host::files::FileError,
+    images::{EncodeError, InvalidRefName},
+    inputs::{
+        archive::{ArchiveError, MaterialiseError, select::SelectError},
+        fetch::{FetchError, InvalidChecksum},
+        gosource::{build::GoError, toolchain::ToolchainError},
+        store::StoreError,
+    },
+    layers::LayerError,
+    matrix::ToolchainName,
+    outputs::layout::LayoutError,
+    rootfs::RootfsError,
+};
+
+/// A step that failed, and what it was part of.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing}: {step}")]
+pub struct PipelineError {
+    doing: String,
+    #[source]
+    step: Box<Step>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Step {
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error(transparent)]
+    Checksum(#[from] InvalidChecksum),
+    #[error("it is not pinned in matrix.lock: run `kletimg matrix lock`, or leave `--locked` out")]
+    Unpinned,
+    #[error(
+        "{url} has no publisher's checksum file, and the lock does not pin it: write `checksum` beside its `url`, the URL of \
+         a checksum file or the digest itself as `sha256:...`"
+    )]
+    NoChecksum { url: String },
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    #[error(transparent)]
+    Materialise(#[from] MaterialiseError),
+    #[error("{name} is no archive, and the component has {files} files: give each its own component, or name an archive")]
+    NoArchive { name: String, files: usize },
+    #[error("the build gave no {0}")]
+    Missing(String),
+    #[error(transparent)]
+    Go(#[from] GoError),
+    #[error(transparent)]
+    Toolchain(#[from] ToolchainError),
+    #[error(transparent)]
+    Upx(#[from] UpxError),
+    #[error(transparent)]
+    Level(#[from] UnknownLevel),
+    #[error(
+        "matrix.lock pins {name} {pinned}, on this machine is {found}, which makes other bytes: install {pinned}, declare it \
+         under [toolchains.{name}], or run `kletimg matrix lock --update {name}`"
+    )]
+    OtherTool { name: ToolchainName, pinned: String, found: String },
+    #[error("{file}: {source}")]
+    Shrink { file: String, source: ShrinkError },
+    #[error(transparent)]
+    Path(#[from] InvalidPath),
+    #[error(transparent)]
+    Rootfs(#[from] RootfsError),
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    #[error(transparent)]
+    RefName(#[from] InvalidRefName),
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("the work was stopped")]
+    Stopped,
+}
+
+impl PipelineError {
+    pub(super) fn new(doing: impl Into<String>, step: Step) -> Self {
+        Self { doing: doing.into(), step: Box::new(step) }
+    }
+
+    pub const fn step(&self) -> &Step {
+        &self.step
+    }
+}

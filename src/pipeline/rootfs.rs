@@ -1,0 +1,81 @@
+//! The parts of an image: its base, the files that definitions lay over it, and its components.
+
+use super::{PipelineError, Step, components::Built, work::Work};
+use crate::{
+    base::{Blob, Content, Entry, Node, Tree},
+    host::files,
+    inputs::{
+        archive::{self, Devices, Format, Limits},
+        store::Store,
+    },
+    matrix::{Overlay, OverlayKind},
+    plan::{self, Tag},
+    rootfs::{LayerName, Part, Role, Rootfs, assemble, without},
+};
+
+/// Overlay files are configuration, written by hand.
+const LARGEST_FILE: u64 = 64 << 20;
+
+/// The base's tree without what its definition removes.
+pub(super) fn base(work: &Work, base: &plan::Base, blob: Blob) -> Result<Tree, Step> {
+    let format = Format::of_name(&base.input).unwrap_or(Format::Tar(archive::Compression::Gzip));
+    let limits = Limits { devices: Devices::Skip, ..Limits::default() };
+    let tree = archive::unpack(work.store(), &blob, format, &limits)?;
+    let Some(definition) = work.matrix.bases.get(&base.name) else { return Ok(tree) };
+    let removed: Vec<_> = definition.remove.iter().map(|path| path.value.clone()).collect();
+    Ok(without(&tree, &removed, &format!("base {}", base.name))?)
+}
+
+/// Puts the parts of a cell together: the base, configuration, and components in the order of their layers.
+pub(super) fn assemble_cell(
+    work: &Work,
+    tag: &Tag,
+    base: &Tree,
+    components: &[(&plan::Component, &Built)],
+) -> Result<Rootfs, PipelineError> {
+    let failed = |step: Step| PipelineError::new(format!("assembling {}", tag.reference()), step);
+    let mut parts = vec![Part {
+        layer: LayerName::new("base"),
+        role: Role::Base,
+        tree: base.clone(),
+        origin: format!("base {}", tag.base),
+    }];
+    let files = [
+        work.matrix.bases.get(&tag.base).map(|base| (format!("base {}", tag.base), &base.files)),
+        work.matrix.variants.get(&tag.variant).map(|variant| (format!("variant {}", tag.variant), &variant.files)),
+    ];
+    for (origin, files) in files.into_iter().flatten() {
+        let tree = overlay(work.store(), files, &tag.kubernetes).map_err(failed)?;
+        parts.push(Part { layer: LayerName::new("configuration"), role: Role::Overlay, tree, origin });
+    }
+    let mut components: Vec<_> = components.iter().collect();
+    components.sort_by_key(|(component, _)| (component.order, &component.layer, &component.name));
+    for (component, built) in components {
+        parts.push(Part {
+            layer: LayerName::new(&component.layer),
+            role: Role::Component,
+            tree: built.tree(component)?,
+            origin: format!("component {}", component.name),
+        });
+    }
+    assemble(&parts).map_err(|error| failed(error.into()))
+}
+
+/// The tree of `[[files]]` for one Kubernetes version.
+fn overlay(store: &Store, files: &[Overlay], kubernetes: &crate::base::Version) -> Result<Tree, Step> {
+    let mut tree = Tree::new();
+    for file in files.iter().filter(|file| file.kubernetes.contains(kubernetes)) {
+        let node = match &file.kind {
+            OverlayKind::Text(text) => Node::File(Content::whole(store.put(text.as_bytes())?)),
+            OverlayKind::Source(source) => {
+                let folder = file.at.source.path.parent().unwrap_or(std::path::Path::new(""));
+                let bytes = files::read(&folder.join(source), LARGEST_FILE)?;
+                Node::File(Content::whole(store.put(&bytes)?))
+            }
+            OverlayKind::Link(target) => Node::Symlink(target.clone()),
+            OverlayKind::Directory => Node::Directory,
+        };
+        tree.insert(file.path.clone(), Entry::new(file.effective_mode(), node));
+    }
+    Ok(tree)
+}
