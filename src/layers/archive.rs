@@ -42,7 +42,7 @@ pub(super) fn write(
             },
         }
     }
-    out.write_all(&[0; 2 * BLOCK as usize])?;
+    out.write_all(&[0; 1024])?;
     Ok(())
 }
 

@@ -128,7 +128,7 @@ mod tests {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             state.to_be_bytes()[0] & 0x0f
         };
-        let bytes: Vec<u8> = (0..MEMBER * 2 + 1).map(|_| noise()).collect();
+        let bytes: Vec<u8> = (0..=MEMBER * 2).map(|_| noise()).collect();
         for length in [0, 1, MEMBER, MEMBER * 2, MEMBER * 2 + 1] {
             let one = gzip(&bytes[..length], 1, 1 << 20);
             for (threads, pieces) in [(1, 999_999), (2, 1 << 20), (4, MEMBER * 3), (64, 70_001)] {

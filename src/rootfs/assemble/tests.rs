@@ -23,8 +23,11 @@ fn part(layer: &str, role: Role, entries: Vec<(&str, Entry)>) -> Part {
 
 /// `layer: path path ...` for every layer.
 fn listing(rootfs: &Rootfs) -> Vec<String> {
-    let paths = |tree: &Tree| tree.iter().map(|(path, _)| format!(" {path}")).collect::<String>();
-    rootfs.layers().iter().map(|layer| format!("{}:{}", layer.name, paths(&layer.tree))).collect()
+    let line = |layer: &Layer| {
+        let paths: Vec<_> = layer.tree.iter().map(|(path, _)| path.as_str()).collect();
+        format!("{}: {}", layer.name, paths.join(" "))
+    };
+    rootfs.layers().iter().map(line).collect()
 }
 
 #[test]
@@ -69,7 +72,7 @@ fn only_an_overlay_replaces_and_only_what_is_no_component() {
             }
         }
         let same = assemble(&[part("one", earlier, old()), part("two", later, old())]).unwrap();
-        assert_eq!(listing(&same), ["one: etc etc/x", "two:"], "equal entries serve both");
+        assert_eq!(listing(&same), ["one: etc etc/x", "two: "], "equal entries serve both");
     }
 }
 
