@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     Descriptor, Document, EncodeError, EncodedImage, Image, ImageConfig, OciPlatform, PlatformImage, Tag, annotation,
-    json::{ConfigJson, HistoryJson, IndexJson, ManifestJson, Nothing, RootfsJson, RunJson},
+    json::{ConfigJson, HistoryJson, IndexJson, ManifestJson, RootfsJson, RunJson},
     media_type,
 };
 use crate::base::{Blob, Digest};
@@ -87,7 +87,7 @@ fn config_json(image: &Image) -> ConfigJson {
             env,
             entrypoint,
             cmd,
-            volumes: volumes.into_iter().map(|path| (path, Nothing {})).collect(),
+            volumes: volumes.into_iter().collect(),
             working_dir,
             labels,
             stop_signal,

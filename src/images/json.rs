@@ -1,7 +1,10 @@
 //! The shapes of the documents. Fields are declared in the order in which they are written; what the specification
 //! has and we neither write nor need is skipped when read.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -125,8 +128,8 @@ pub(super) struct RunJson {
     pub(super) entrypoint: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) cmd: Vec<String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) volumes: BTreeMap<String, Nothing>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty", serialize_with = "as_keys")]
+    pub(super) volumes: BTreeSet<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) working_dir: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -134,10 +137,6 @@ pub(super) struct RunJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) stop_signal: Option<String>,
 }
-
-/// `{}`, what a volume's path maps to.
-#[derive(Serialize)]
-pub(super) struct Nothing {}
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct RootfsJson {
@@ -155,4 +154,11 @@ pub(super) struct HistoryJson {
 /// Go writes an absent map as `null`.
 fn null_as_empty<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// A set as Go writes it: a map to empty objects.
+fn as_keys<S: serde::Serializer>(set: &BTreeSet<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Nothing {}
+    serializer.collect_map(set.iter().map(|key| (key, Nothing {})))
 }
