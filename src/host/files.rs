@@ -204,14 +204,18 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
     pending.commit(path, mode)
 }
 
-/// Makes a renamed or linked name durable: POSIX promises it only once the folder itself has been synced.
 fn sync_folder_of(path: &Path) -> Result<(), FileError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    sync_folder(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+}
+
+/// Makes names that were renamed or linked durable: POSIX promises it only once the folder itself has been synced.
+pub fn sync_folder(folder: &Path) -> Result<(), FileError> {
     at("syncing the folder", folder, File::open(folder).and_then(|folder| folder.sync_all()))
 }
 
 /// Gives a file a second name, or copies it where the file system cannot link (another device, no links, too many).
-/// A name that already leads to the same file, or to one of the same size and bytes, is left alone.
+/// A name that already leads to the same file, or to a copy of it where it cannot be linked, is left alone; any other
+/// file under that name is replaced.
 pub fn link(from: &Path, to: &Path) -> Result<(), FileError> {
     if let (Ok(from), Ok(to)) = (fs::metadata(from), fs::symlink_metadata(to))
         && from.ino() == to.ino()
@@ -219,14 +223,52 @@ pub fn link(from: &Path, to: &Path) -> Result<(), FileError> {
     {
         return Ok(());
     }
-    if let Some(folder) = to.parent() {
-        create_folder(folder)?;
-    }
-    match fs::hard_link(from, to) {
+    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create_folder(folder)?;
+    let linked = match fs::hard_link(from, to) {
+        // Only a rename puts one file in the place of another.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => tempfile::Builder::new()
+            .make_in(folder, |name| fs::hard_link(from, name))
+            .and_then(|link| link.persist(to).map_err(|error| error.error)),
+        linked => linked,
+    };
+    match linked {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => at("linking", from, Err(error)),
+        Err(_) if same_bytes(from, to) => Ok(()),
         Err(_) => copy(from, to),
     }
+}
+
+/// Whether both are regular files with the same bytes.
+fn same_bytes(one: &Path, other: &Path) -> bool {
+    let is_file = |path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
+    if !is_file(other) || size(one) != size(other) {
+        return false;
+    }
+    let (Ok(mut one), Ok(mut other)) = (File::open(one), File::open(other)) else { return false };
+    let (mut left, mut right) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    loop {
+        let Ok(read) = one.read(&mut left) else { return false };
+        if read == 0 {
+            return true;
+        }
+        if other.read_exact(&mut right[..read]).is_err() || left[..read] != right[..read] {
+            return false;
+        }
+    }
+}
+
+/// Whether a name is one that [`Pending`] or [`link`] gives while a file is not finished. One that stays belongs to a
+/// process that was killed.
+pub fn is_temporary(name: &str) -> bool {
+    // What tempfile makes: `.tmp` and six letters or digits.
+    name.strip_prefix(".tmp").is_some_and(|rest| rest.len() == 6 && rest.bytes().all(|b| b.is_ascii_alphanumeric()))
+}
+
+/// The absolute path of something that is there, without symbolic links.
+pub fn canonical(path: &Path) -> Result<PathBuf, FileError> {
+    at("resolving", path, fs::canonicalize(path))
 }
 
 /// Copies a file's bytes and permissions; the copy appears whole.
@@ -310,5 +352,48 @@ mod tests {
         write(&path, b"two", 0o640).unwrap();
         assert_eq!(read(&path, 3).unwrap(), b"two");
         assert!(read(&path, 2).is_err());
+    }
+
+    #[test]
+    fn a_link_replaces_another_file_and_leaves_itself_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        let inode = |path: &Path| fs::symlink_metadata(path).unwrap().ino();
+        write(&from, b"new", 0o444).unwrap();
+        write(&to, b"old", 0o644).unwrap();
+        link(&from, &to).unwrap();
+        assert_eq!((inode(&to), read(&to, 9).unwrap()), (inode(&from), b"new".to_vec()));
+        link(&from, &to).unwrap();
+        remove(&to).unwrap();
+        symlink(Path::new("/dev/null"), &to).unwrap();
+        link(&from, &to).unwrap();
+        assert_eq!(inode(&to), inode(&from));
+        assert_eq!(names(folder.path()).unwrap(), ["from", "to"]);
+        assert!(link(&folder.path().join("gone"), &to).unwrap_err().is_not_found());
+    }
+
+    #[test]
+    fn bytes_are_compared_to_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, bytes: &[u8]| {
+            write(&folder.path().join(name), bytes, 0o644).unwrap();
+            folder.path().join(name)
+        };
+        let mut long = vec![1; 200_000];
+        let one = file("one", &long);
+        let same = file("same", &long);
+        long[199_999] = 2;
+        assert!(same_bytes(&one, &same));
+        assert!(!same_bytes(&one, &file("other", &long)));
+        assert!(!same_bytes(&one, &file("short", &long[..9])));
+    }
+
+    #[test]
+    fn temporary_names_are_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let pending = Pending::new_in(folder.path()).unwrap();
+        assert!(is_temporary(&names(folder.path()).unwrap()[0]));
+        drop(pending);
+        assert!(!is_temporary(".tmp") && !is_temporary("index.json") && !is_temporary(".tmp-notes"));
     }
 }

@@ -1,0 +1,114 @@
+//! From documents to values. The bytes are somebody else's.
+
+use serde::de::DeserializeOwned;
+
+use super::{
+    Descriptor, OciPlatform,
+    json::{ConfigJson, IndexJson, ManifestJson},
+};
+use crate::base::{Blob, Digest};
+
+/// The longest document that is read, 4 MiB: what registries take for a manifest (distribution's
+/// `registry/handlers/manifests.go`, `maxManifestBodySize`).
+pub(crate) const LONGEST: u64 = 4 << 20;
+
+/// The most entries an index may have, and the most layers a manifest: overlayfs stacks 128, more is no image.
+const MOST_MANIFESTS: usize = 10_000;
+const MOST_LAYERS: usize = 256;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("the {document} has {size} bytes, more than the {LONGEST} that are read")]
+    TooLong { document: &'static str, size: u64 },
+    #[error("the bytes have the digest {actual} and the length {size}, promised were {} and {}", .promised.digest, .promised.size)]
+    Digest { promised: Blob, actual: Digest, size: u64 },
+    #[error("it is no {document}: {reason}")]
+    Json { document: &'static str, reason: serde_json::Error },
+    #[error("it is no {document}: schemaVersion is {version}, 2 is the one that is read")]
+    Schema { document: &'static str, version: u32 },
+    #[error("the {document} lists {count} {what}, more than the {most} that are read")]
+    TooMany { document: &'static str, what: &'static str, count: usize, most: usize },
+    #[error(
+        "the platform {0:?} is not one: architecture, variant and os are words of letters, digits, `.`, `_` and `-`"
+    )]
+    Platform(String),
+}
+
+/// What a manifest holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    pub config: Descriptor,
+    /// Lowest first.
+    pub layers: Vec<Descriptor>,
+}
+
+/// What a config says about the layers and whom they run on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigFacts {
+    pub platform: OciPlatform,
+    /// Lowest first.
+    pub diff_ids: Vec<Digest>,
+}
+
+/// Whether the bytes are those that a descriptor names.
+pub fn check(bytes: &[u8], promised: Blob) -> Result<(), ReadError> {
+    let (actual, size) = (Digest::of(bytes), bytes.len() as u64);
+    if (actual, size) == (promised.digest, promised.size) {
+        Ok(())
+    } else {
+        Err(ReadError::Digest { promised, actual, size })
+    }
+}
+
+/// The entries of an index, or of a layout's `index.json`.
+pub fn read_index(bytes: &[u8]) -> Result<Vec<Descriptor>, ReadError> {
+    const DOCUMENT: &str = "image index";
+    let index: IndexJson = parse(DOCUMENT, bytes)?;
+    schema(DOCUMENT, index.schema_version)?;
+    bounded(DOCUMENT, "manifests", index.manifests.len(), MOST_MANIFESTS)?;
+    index.manifests.iter().filter_map(|manifest| manifest.platform.as_ref()).try_for_each(words)?;
+    Ok(index.manifests)
+}
+
+pub fn read_manifest(bytes: &[u8]) -> Result<Manifest, ReadError> {
+    const DOCUMENT: &str = "image manifest";
+    let manifest: ManifestJson = parse(DOCUMENT, bytes)?;
+    schema(DOCUMENT, manifest.schema_version)?;
+    bounded(DOCUMENT, "layers", manifest.layers.len(), MOST_LAYERS)?;
+    Ok(Manifest { config: manifest.config, layers: manifest.layers })
+}
+
+pub fn read_config(bytes: &[u8]) -> Result<ConfigFacts, ReadError> {
+    const DOCUMENT: &str = "image config";
+    let config: ConfigJson = parse(DOCUMENT, bytes)?;
+    bounded(DOCUMENT, "diff_ids", config.rootfs.diff_ids.len(), MOST_LAYERS)?;
+    words(&config.platform)?;
+    Ok(ConfigFacts { platform: config.platform, diff_ids: config.rootfs.diff_ids })
+}
+
+fn parse<T: DeserializeOwned>(document: &'static str, bytes: &[u8]) -> Result<T, ReadError> {
+    if bytes.len() as u64 > LONGEST {
+        return Err(ReadError::TooLong { document, size: bytes.len() as u64 });
+    }
+    serde_json::from_slice(bytes).map_err(|reason| ReadError::Json { document, reason })
+}
+
+const fn schema(document: &'static str, version: u32) -> Result<(), ReadError> {
+    if version == 2 { Ok(()) } else { Err(ReadError::Schema { document, version }) }
+}
+
+const fn bounded(document: &'static str, what: &'static str, count: usize, most: usize) -> Result<(), ReadError> {
+    if count <= most { Ok(()) } else { Err(ReadError::TooMany { document, what, count, most }) }
+}
+
+/// Platforms are printed: nothing in them may move a terminal's cursor.
+fn words(platform: &OciPlatform) -> Result<(), ReadError> {
+    let word = |text: &String| {
+        (1..=32).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+    };
+    if [&platform.os, &platform.architecture].into_iter().chain(&platform.variant).all(word) {
+        Ok(())
+    } else {
+        Err(ReadError::Platform(platform.to_string()))
+    }
+}
