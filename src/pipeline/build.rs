@@ -103,8 +103,7 @@ async fn build_cell(
         let planned = cell.components.iter().map(|index| &work.plan.components[*index]);
         let components: Vec<_> = planned.zip(parts.iter().map(AsRef::as_ref)).collect();
         let rootfs = rootfs::assemble_cell(work, &tag, &base, &components)?;
-        let layers =
-            if work.plan.squash { squash(&rootfs, LayerName::new("all")) } else { split(&rootfs) };
+        let layers = if work.plan.squash { squash(&rootfs, LayerName::new("all")) } else { split(&rootfs) };
         let codec = codec(work.plan.compression);
         let layer = |layer: crate::rootfs::Layer| {
             let task = work.progress().start(&format!("layer {} of {} {}", layer.name, tag.tag, cell.platform), None);

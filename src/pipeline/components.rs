@@ -20,7 +20,11 @@ use crate::{
     host::files,
     inputs::{
         archive::{self, Format, Limits, select},
-        gosource::{self, GoBuild, Modules, Package, Toolchains},
+        gosource::{
+            self,
+            build::{GoBuild, Package},
+            toolchain::Toolchains,
+        },
         store::Store,
     },
     kubernetes,
@@ -51,12 +55,10 @@ pub(super) struct BuiltFile {
 
 impl Built {
     /// The tree of a component's files in their folder.
-    pub(super) fn tree(&self, component: &Component) -> Result<Tree, PipelineError> {
+    pub(super) fn tree(&self, component: &Component) -> Result<Tree, Step> {
         let mut tree = Tree::new();
         for file in &self.files {
-            let path = component.directory.join(&file.name).map_err(|error| {
-                PipelineError::new(format!("placing {} of {}", file.name, component.title()), Step::Path(error))
-            })?;
+            let path = component.directory.join(&file.name)?;
             tree.insert(path, Entry::new(0o755, Node::File(Content::whole(file.blob))));
         }
         Ok(tree)
@@ -215,7 +217,7 @@ async fn compile(
             modules: work.modules(go.module_proxy.as_deref()),
         };
         let toolchains = toolchains(&component, &tools);
-        let built = gosource::build::build(work.store(), &tree, &toolchains?, &build, work.progress(), work.jobs())?;
+        let built = gosource::build::build(work.store(), &toolchains?, &build, &tree, work.progress(), work.jobs())?;
         let program = |file: &crate::plan::File| built.get(&file.name).copied().ok_or(Step::Missing(file.name.clone()));
         component.files.iter().map(program).collect()
     })

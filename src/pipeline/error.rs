@@ -1,22 +1,21 @@
 //! What can go wrong in a run: what was being done, and which step of it failed.
 
 use crate::{
-    base::tree::InvalidPath,
+    base::{digest::NotADigest, tree::InvalidPath},
     binaries::{
         ShrinkError,
         upx::{UnknownLevel, UpxError},
     },
     host::files::FileError,
-    images::{EncodeError, InvalidRefName},
+    images::InvalidRefName,
     inputs::{
-        archive::{ArchiveError, MaterialiseError, select::SelectError},
-        fetch::{FetchError, InvalidChecksum},
+        archive::{ArchiveError, materialise::MaterialiseError, select::SelectError},
+        fetch::FetchError,
         gosource::{build::GoError, toolchain::ToolchainError},
         store::StoreError,
     },
-    layers::LayerError,
     matrix::ToolchainName,
-    outputs::layout::LayoutError,
+    outputs::{StoredError, layout::LayoutError},
     rootfs::RootfsError,
 };
 
@@ -34,7 +33,7 @@ pub enum Step {
     #[error(transparent)]
     Fetch(#[from] FetchError),
     #[error(transparent)]
-    Checksum(#[from] InvalidChecksum),
+    Digest(#[from] NotADigest),
     #[error("it is not pinned in matrix.lock: run `kletimg matrix lock`, or leave `--locked` out")]
     Unpinned,
     #[error(
@@ -48,7 +47,9 @@ pub enum Step {
     Select(#[from] SelectError),
     #[error(transparent)]
     Materialise(#[from] MaterialiseError),
-    #[error("{name} is no archive, and the component has {files} files: give each its own component, or name an archive")]
+    #[error(
+        "{name} is no archive, and the component has {files} files: give each its own component, or name an archive"
+    )]
     NoArchive { name: String, files: usize },
     #[error("the build gave no {0}")]
     Missing(String),
@@ -72,9 +73,7 @@ pub enum Step {
     #[error(transparent)]
     Rootfs(#[from] RootfsError),
     #[error(transparent)]
-    Layer(#[from] LayerError),
-    #[error(transparent)]
-    Encode(#[from] EncodeError),
+    Stored(#[from] StoredError),
     #[error(transparent)]
     RefName(#[from] InvalidRefName),
     #[error(transparent)]

@@ -6,7 +6,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{PipelineError, Step, tools, work::Work};
 use crate::{
-    base::Blob,
+    base::{Blob, digest::NotADigest},
     inputs::{
         fetch::{Checksum, Fetcher, Sum},
         gosource::toolchain::Search,
@@ -38,9 +38,12 @@ async fn pin_one(fetcher: &Fetcher, input: &Input) -> Result<Pin, PipelineError>
     let Some(checksum) = &input.checksum else {
         return Err(failed(Step::NoChecksum { url: input.url.clone() }));
     };
-    let checksum = checksum.parse::<Checksum>().map_err(|error| failed(error.into()))?;
+    let checksum = match checksum.strip_prefix("sha256:") {
+        Some(_) => Checksum::Given(Sum::Sha256(checksum.parse().map_err(|error: NotADigest| failed(error.into()))?)),
+        None => Checksum::File { url: checksum.clone() },
+    };
     let first = fetcher.first(&input.purpose, &input.url, &checksum).await.map_err(|error| failed(error.into()))?;
-    Ok(Pin { sha256: first.blob.digest, size: Some(first.blob.size), verified: first.evidence })
+    Ok(Pin { sha256: first.blob.digest, size: Some(first.blob.size), verified: first.evidence.to_string() })
 }
 
 /// Adds the versions of tools that were found on the machine to the lock. Those that are pinned keep their version.

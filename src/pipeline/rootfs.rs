@@ -1,6 +1,6 @@
 //! The parts of an image: its base, the files that definitions lay over it, and its components.
 
-use super::{PipelineError, Step, components::Built, work::Work};
+use super::{Step, components::Built, work::Work};
 use crate::{
     base::{Blob, Content, Entry, Node, Tree},
     host::files,
@@ -32,8 +32,7 @@ pub(super) fn assemble_cell(
     tag: &Tag,
     base: &Tree,
     components: &[(&plan::Component, &Built)],
-) -> Result<Rootfs, PipelineError> {
-    let failed = |step: Step| PipelineError::new(format!("assembling {}", tag.reference()), step);
+) -> Result<Rootfs, Step> {
     let mut parts = vec![Part {
         layer: LayerName::new("base"),
         role: Role::Base,
@@ -45,7 +44,7 @@ pub(super) fn assemble_cell(
         work.matrix.variants.get(&tag.variant).map(|variant| (format!("variant {}", tag.variant), &variant.files)),
     ];
     for (origin, files) in files.into_iter().flatten() {
-        let tree = overlay(work.store(), files, &tag.kubernetes).map_err(failed)?;
+        let tree = overlay(work.store(), files, &tag.kubernetes)?;
         parts.push(Part { layer: LayerName::new("configuration"), role: Role::Overlay, tree, origin });
     }
     let mut components: Vec<_> = components.iter().collect();
@@ -58,7 +57,7 @@ pub(super) fn assemble_cell(
             origin: format!("component {}", component.name),
         });
     }
-    assemble(&parts).map_err(|error| failed(error.into()))
+    Ok(assemble(&parts)?)
 }
 
 /// The tree of `[[files]]` for one Kubernetes version.

@@ -6,11 +6,14 @@ use tokio::sync::{Mutex, MutexGuard, Semaphore};
 
 use super::{PipelineError, Step};
 use crate::{
-    base::{Blob, Epoch, Platform, progress::{Progress, SharedProgress}},
+    base::{
+        Blob, Epoch, Platform,
+        progress::{Progress, SharedProgress},
+    },
     binaries::prove::Emulators,
     inputs::{
         fetch::Fetcher,
-        gosource::{Modules, toolchain::Search},
+        gosource::{build::Modules, toolchain::Search},
         store::Store,
     },
     matrix::Matrix,

@@ -98,6 +98,11 @@ impl SizeTable {
         Self { platforms: columns(tags), rows }
     }
 
+    /// The sizes of images by their manifests.
+    pub fn of_tags(tags: &[Tag]) -> Self {
+        Self::new(&tags.iter().map(TagSizes::from).collect::<Vec<_>>())
+    }
+
     /// Of a tag and platform, if there is such an image.
     pub fn cell(&self, tag: &str, platform: &str) -> Option<&Cell> {
         self.rows.iter().find(|(name, _)| name == tag).and_then(|(_, cells)| cells.get(platform))

@@ -16,7 +16,7 @@ pub(super) fn run(args: &Size) -> Result<ExitCode, Failure> {
     match format {
         TableFormat::Terminal => super::print(&table.terminal())?,
         TableFormat::Markdown => super::print(&table.markdown())?,
-        TableFormat::Json => super::print_json(&table)?,
+        TableFormat::Json => super::print(&table.json().map_err(std::io::Error::from)?)?,
     }
     Ok(ExitCode::SUCCESS)
 }
