@@ -429,3 +429,524 @@ mod archives {
         assert_eq!(place.blobs(), 2);
     }
 }
+
+mod downloads {
+    use std::{
+        sync::{Arc, Mutex},
+        time::Duration,
+    };
+
+    use kletimg::{
+        base::{
+            Blob, Digest,
+            progress::{Progress, Silent, Task},
+        },
+        host::files,
+        inputs::{
+            fetch::{
+                Checksum, Evidence, FetchError, Fetcher, First, Mirrors, Network, Options, Original, Proxies, Sum, Why,
+            },
+            store::Store,
+        },
+    };
+    use sha2::Digest as _;
+
+    use crate::support::server::{Ends, Ranges, Reply, Server, nobody};
+
+    /// Long enough that no buffer on the way holds it whole.
+    fn body() -> Vec<u8> {
+        (0..3_000_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).take(3_000_000).collect()
+    }
+
+    fn blob_of(bytes: &[u8]) -> Blob {
+        Blob { digest: Digest::of(bytes), size: bytes.len() as u64 }
+    }
+
+    fn options() -> Options {
+        Options {
+            proxies: Proxies::None,
+            stall_timeout: Duration::from_millis(400),
+            first_pause: Duration::from_millis(5),
+            retries: 3,
+            ..Options::default()
+        }
+    }
+
+    struct Place {
+        folder: tempfile::TempDir,
+        store: Store,
+        fetcher: Fetcher,
+    }
+
+    impl Place {
+        fn new(options: Options) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let store = Store::new(folder.path().join("store"));
+            let fetcher = Fetcher::new(store.clone(), options, Arc::new(Silent));
+            Self { folder, store, fetcher }
+        }
+
+        async fn pinned(&self, url: &str, bytes: &[u8]) -> Result<Blob, FetchError> {
+            self.fetcher.pinned("the tool", url, Digest::of(bytes), None).await
+        }
+
+        async fn first(&self, url: &str, file: String) -> Result<First, FetchError> {
+            self.fetcher.first("the tool", url, &Checksum::File { url: file }).await
+        }
+
+        /// Fails unless the store holds nothing at all, not even a temporary file.
+        fn assert_empty(&self) {
+            for folder in ["blobs/sha256", "scratch"] {
+                assert_eq!(files::names(&self.store.root().join(folder)).unwrap(), Vec::<String>::new());
+            }
+        }
+    }
+
+    fn whys(error: FetchError) -> Vec<Why> {
+        match error {
+            FetchError::Failed { tried, .. } => tried.into_iter().map(|tried| tried.why).collect(),
+            other => panic!("not a failed download: {other}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_is_fetched_once() {
+        let (server, place) = (Server::start().await, Place::new(options()));
+        let url = server.on("/tool", [Reply::ok(body())]);
+        for _ in 0..2 {
+            assert_eq!(place.pinned(&url, &body()).await.unwrap(), blob_of(&body()));
+        }
+        assert_eq!(server.asked().len(), 1);
+        assert_eq!(server.asked()[0].headers["accept-encoding"], "identity");
+    }
+
+    #[tokio::test]
+    async fn equal_files_wanted_at_once_are_fetched_once() {
+        let (server, place) = (Server::start().await, Place::new(options()));
+        let url = server.on("/tool", [Reply::ok(body())]);
+        let bytes = body();
+        let futures = (0..8).map(|_| place.pinned(&url, &bytes));
+        assert!(futures::future::join_all(futures).await.iter().all(Result::is_ok));
+        assert_eq!(server.asked().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn downloads_at_the_same_time_are_bounded() {
+        let server = Server::start().await;
+        let place = Place::new(Options { parallel: 2, ..options() });
+        let files: Vec<_> = (0..6)
+            .map(|n| {
+                let bytes = vec![n; 500_000];
+                (server.on(&format!("/{n}"), [Reply::ok(bytes.clone())]), bytes)
+            })
+            .collect();
+        let futures = files.iter().map(|(url, bytes)| place.pinned(url, bytes));
+        assert!(futures::future::join_all(futures).await.iter().all(Result::is_ok));
+        assert!(server.busiest() <= 2, "{}", server.busiest());
+    }
+
+    #[tokio::test]
+    async fn a_download_that_breaks_off_goes_on_where_it_stopped() {
+        for ends in [Ends::CutAfter(2_000_000), Ends::ResetAfter(2_000_000), Ends::StallsAfter(2_000_000)] {
+            let (server, place) = (Server::start().await, Place::new(options()));
+            let good = Reply::ok(body()).tagged("v1");
+            let url = server.on("/tool", [good.clone().ends(ends), good]);
+            assert_eq!(place.pinned(&url, &body()).await.unwrap(), blob_of(&body()));
+            let asked = server.asked();
+            assert_eq!(asked.len(), 2);
+            assert_eq!(asked[1].headers["if-range"], "\"v1\"");
+            let from: u64 = asked[1].headers["range"]["bytes=".len()..].trim_end_matches('-').parse().unwrap();
+            assert!(from > 0 && from <= 2_000_000, "{from}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_time_of_the_last_change_is_a_validator_too() {
+        let (server, place) = (Server::start().await, Place::new(options()));
+        let time = "Wed, 13 Jan 2021 13:15:21 GMT";
+        let good = Reply::ok(body()).header("Last-Modified", time).header("ETag", "W/\"weak\"");
+        let good = good.ranges(Ranges::For(time.to_owned()));
+        let url = server.on("/tool", [good.clone().ends(Ends::CutAfter(1_000_000)), good]);
+        place.pinned(&url, &body()).await.unwrap();
+        assert_eq!(server.asked()[1].headers["if-range"], time);
+    }
+
+    #[tokio::test]
+    async fn without_a_range_it_begins_again() {
+        let cut = Ends::CutAfter(2_000_000);
+        let good = || Reply::ok(body());
+        let cases = [
+            ("no validator", vec![good().ends(cut), good()], 2, false),
+            (
+                "ranges are ignored",
+                vec![good().header("ETag", "\"a\"").ends(cut), good().header("ETag", "\"a\"")],
+                2,
+                true,
+            ),
+            (
+                "another file meanwhile",
+                vec![Reply::ok(vec![1; 3_000_000]).tagged("old").ends(cut), good().tagged("new")],
+                2,
+                true,
+            ),
+            (
+                "another piece than asked",
+                vec![good().tagged("a").ends(cut), good().tagged("a").ranges(Ranges::From(7)), good()],
+                3,
+                true,
+            ),
+            ("shorter meanwhile", vec![good().tagged("a").ends(cut), Reply::status(416), good()], 3, true),
+            (
+                "a server that mixes two files up",
+                vec![
+                    Reply::ok(vec![1; 3_000_000]).tagged("a").ends(cut),
+                    good().tagged("a").ranges(Ranges::Unchecked),
+                    good(),
+                ],
+                3,
+                true,
+            ),
+        ];
+        for (name, replies, requests, asks_range) in cases {
+            let (server, place) = (Server::start().await, Place::new(options()));
+            let url = server.on("/tool", replies);
+            let blob = place.pinned(&url, &body()).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(blob, blob_of(&body()), "{name}");
+            assert_eq!(server.asked().len(), requests, "{name}");
+            assert_eq!(server.asked()[1].headers.contains_key("range"), asks_range, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_download_that_always_breaks_off_ends_in_an_error() {
+        for ends in [Ends::CutAfter(0), Ends::CutAfter(1000), Ends::ResetAfter(1000), Ends::StallsAfter(1000)] {
+            let (server, place) = (Server::start().await, Place::new(Options { retries: 2, ..options() }));
+            let url = server.on("/tool", [Reply::ok(body()).ends(ends)]);
+            let error = place.pinned(&url, &body()).await.unwrap_err();
+            assert!(error.to_string().contains("of 3000000 bytes"), "{error}");
+            assert!(matches!(whys(error)[..], [Why::Interrupted { expected: Some(3_000_000), .. }]));
+            assert_eq!(server.asked().len(), 3);
+            place.assert_empty();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_without_length_is_held_to_the_pinned_size() {
+        let (server, place) = (Server::start().await, Place::new(options()));
+        let url = server.on("/tool", [Reply::ok(&body()[..1000]).without_length(), Reply::ok(body()).without_length()]);
+        let blob = place.fetcher.pinned("tool", &url, Digest::of(body()), Some(3_000_000)).await.unwrap();
+        assert_eq!(blob, blob_of(&body()));
+        assert_eq!(server.asked().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_busy_server_is_asked_again() {
+        for status in [408, 429, 500, 502, 503, 504] {
+            let (server, place) = (Server::start().await, Place::new(options()));
+            let busy = Reply::status(status);
+            let url = server.on("/tool", [busy.clone(), busy.header("Retry-After", "0"), Reply::ok("x")]);
+            place.pinned(&url, b"x").await.unwrap();
+            assert_eq!(server.asked().len(), 3);
+        }
+        let (server, place) = (Server::start().await, Place::new(options()));
+        let url = server.on("/tool", [Reply::status(429).header("Retry-After", "1"), Reply::ok("x")]);
+        let began = std::time::Instant::now();
+        place.pinned(&url, b"x").await.unwrap();
+        assert!(began.elapsed() >= Duration::from_secs(1), "Retry-After was not honoured");
+        let url = server.on("/never", [Reply::status(429).header("Retry-After", "3600"), Reply::ok("x")]);
+        let error = place.pinned(&url, b"y").await.unwrap_err().to_string();
+        assert!(
+            error.contains("HTTP 429 and asks to wait 3600 s") && error.contains("--mirror http://127.0.0.1"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_will_not_change_is_not_asked_again() {
+        for (status, words) in [
+            (404, "there is no such file"),
+            (410, "no such file"),
+            (403, "refuses access"),
+            (401, "refuses"),
+            (400, "HTTP 400"),
+        ] {
+            let (server, place) = (Server::start().await, Place::new(options()));
+            let url = server.on("/tool", [Reply::status(status)]);
+            let error = place.pinned(&url, b"x").await.unwrap_err().to_string();
+            assert!(error.starts_with(&format!("fetching the tool: {url}: ")) && error.contains(words), "{error}");
+            assert_eq!(server.asked().len(), 1);
+            place.assert_empty();
+        }
+    }
+
+    #[tokio::test]
+    async fn wrong_bytes_are_not_kept() {
+        let (server, place) = (Server::start().await, Place::new(options()));
+        let url = server.on("/tool", [Reply::ok("evil")]);
+        let error = place.pinned(&url, b"good").await.unwrap_err().to_string();
+        for part in [&url, &Digest::of("good").to_string(), &Digest::of("evil").to_string(), "kletimg matrix lock"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        assert_eq!(server.asked().len(), 1);
+        place.assert_empty();
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_is_not_read_to_its_end() {
+        let server = Server::start().await;
+        let place = Place::new(Options { largest: 1000, ..options() });
+        let declared = server.on("/declared", [Reply::ok(body())]);
+        let endless = server.on("/endless", [Reply::ok(body()).without_length()]);
+        for url in [&declared, &endless] {
+            assert!(matches!(whys(place.pinned(url, &body()).await.unwrap_err())[..], [Why::TooLarge { limit: 1000 }]));
+            let error = place.fetcher.small("index", url, 10).await.unwrap_err();
+            assert!(matches!(whys(error)[..], [Why::TooLarge { limit: 10 }]));
+        }
+        let error = place.fetcher.pinned("tool", &declared, Digest::of("x"), Some(7)).await.unwrap_err();
+        assert!(matches!(whys(error)[..], [Why::WrongSize { expected: 7, actual: 3_000_000 }]));
+        let error = place.fetcher.pinned("tool", &endless, Digest::of("x"), Some(7)).await.unwrap_err();
+        assert!(matches!(whys(error)[..], [Why::TooLarge { limit: 7 }]));
+        place.assert_empty();
+    }
+
+    #[tokio::test]
+    async fn redirections_are_followed_but_not_forever() {
+        let (server, place) = (Server::start().await, Place::new(options()));
+        server.on("/there", [Reply::ok("x")]);
+        let url = server.on("/here", [Reply::redirect("/there")]);
+        place.pinned(&url, b"x").await.unwrap();
+        server.on("/a", [Reply::redirect("/b")]);
+        for (path, to) in [("/b", "/a"), ("/c", "ftp://elsewhere/"), ("/d", "file:///etc/passwd")] {
+            let url = server.on(path, [Reply::redirect(to)]);
+            let error = place.pinned(&url, b"y").await.unwrap_err();
+            assert!(!matches!(whys(error)[..], [Why::Interrupted { .. }]), "{to}");
+        }
+        let error = place.pinned(&format!("{}/a", server.url), b"y").await.unwrap_err().to_string();
+        assert!(error.contains("goes around in circles"), "{error}");
+        assert!(server.asked().len() < 60);
+    }
+
+    #[tokio::test]
+    async fn a_host_that_cannot_be_reached_is_named() {
+        let place = Place::new(Options { first_pause: Duration::from_millis(100), retries: 5, ..options() });
+        let nobody = nobody();
+        for (url, host) in [
+            (format!("{nobody}/tool"), nobody.trim_start_matches("http://")),
+            ("http://nothing.invalid/x".to_owned(), "nothing.invalid"),
+        ] {
+            let error = place.pinned(&url, b"x").await.unwrap_err();
+            let text = error.to_string();
+            assert!(text.contains(&format!("cannot reach {host}: ")), "{text}");
+            for part in [&format!("--mirror http://{host}/=URL"), "--offline"] {
+                assert!(text.contains(part), "{text}");
+            }
+            assert!(matches!(whys(error)[..], [Why::Unreachable { .. }]));
+        }
+        place.assert_empty();
+    }
+
+    #[tokio::test]
+    async fn passwords_are_never_shown() {
+        let (server, place) = (Server::start().await, Place::new(options()));
+        let with_password = |url: &str| url.replace("http://", "http://user:s3cret@");
+        let url = with_password(&server.on("/x", [Reply::status(404)]));
+        let reset = with_password(&server.on("/r", [Reply::ok(body()).ends(Ends::ResetAfter(0))]));
+        let around = with_password(&server.on("/l", [Reply::redirect("/l")]));
+        let urls = [&url, &reset, &around, &with_password(&nobody()), "http://user:s3cret@[/", "ftp://user:s3cret@h/"];
+        for url in urls {
+            let error = place.pinned(url, b"x").await.unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
+        }
+        let offline = Place::new(Options { network: Network::Offline, ..options() });
+        let error = offline.pinned(&url, b"x").await.unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
+        assert_eq!(server.asked()[0].headers["authorization"], "Basic dXNlcjpzM2NyZXQ=");
+    }
+
+    #[tokio::test]
+    async fn mirrors_are_tried_in_order() {
+        let (good, bad) = (Server::start().await, Server::start().await);
+        let original = bad.on("/release/v1/tool", [Reply::status(404)]);
+        bad.on("/wrong/v1/tool", [Reply::ok("evil")]);
+        good.on("/m/v1/tool", [Reply::ok("good")]);
+        let (down, wrong, right) = (nobody(), format!("{}/wrong", bad.url), format!("{}/m/", good.url));
+        let mut mirrors = Mirrors::default();
+        mirrors.add(&format!("{}/release", bad.url), [down.as_str(), &wrong, &right], Original::Last).unwrap();
+        let place = Place::new(Options { mirrors: mirrors.clone(), ..options() });
+        place.pinned(&original, b"good").await.unwrap();
+        assert_eq!(bad.asked().len(), 1, "the original is not asked when a mirror has the file");
+
+        let error = place.pinned(&original, b"other").await.unwrap_err();
+        let text = error.to_string();
+        for part in [down.as_str(), &wrong, right.trim_end_matches('/'), &original, "no place gave it"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        let whys = whys(error);
+        let expected = matches!(
+            whys[..],
+            [Why::Unreachable { .. }, Why::WrongSum { .. }, Why::WrongSum { .. }, Why::NotFound { .. }]
+        );
+        assert!(expected, "{whys:?}");
+
+        let mut alone = Mirrors::default();
+        alone.add(&bad.url, [down.as_str()], Original::Never).unwrap();
+        let place = Place::new(Options { mirrors: alone, ..options() });
+        let asked = bad.asked().len();
+        assert!(place.pinned(&original, b"good").await.is_err());
+        assert_eq!(bad.asked().len(), asked);
+    }
+
+    #[tokio::test]
+    async fn a_folder_may_be_a_mirror_even_offline() {
+        let place = Place::new(options());
+        let folder = place.folder.path().join("mir ror");
+        files::write(&folder.join("v1.0+x/tool"), b"local", 0o644).unwrap();
+        let mut mirrors = Mirrors::default();
+        mirrors
+            .add(
+                "https://h.invalid/",
+                [format!("file://{}", folder.display()).replace(' ', "%20").as_str()],
+                Original::Last,
+            )
+            .unwrap();
+        for network in [Network::Online, Network::Offline] {
+            let place = Place::new(Options { mirrors: mirrors.clone(), network, ..options() });
+            let url = "https://h.invalid/v1.0%2Bx/tool";
+            assert_eq!(place.fetcher.length(url).await, Some(5));
+            place.pinned(url, b"local").await.unwrap();
+            assert_eq!(place.fetcher.small("tool", url, 5).await.unwrap(), b"local");
+            assert!(matches!(
+                whys(place.fetcher.small("tool", url, 4).await.unwrap_err())[..],
+                [Why::TooLarge { .. }, ..]
+            ));
+        }
+        let missing = format!("file://{}/missing", folder.display()).replace(' ', "%20");
+        let error = place.pinned(&missing, b"x").await.unwrap_err().to_string();
+        assert!(error.contains("there is no file") && error.contains("mir ror/missing"), "{error}");
+        let error = place.pinned(&format!("file://{}", place.folder.path().display()), b"x").await.unwrap_err();
+        assert!(matches!(whys(error)[..], [Why::MissingFile { .. }]));
+    }
+
+    #[tokio::test]
+    async fn offline_uses_only_what_is_stored() {
+        let server = Server::start().await;
+        let place = Place::new(Options { network: Network::Offline, ..options() });
+        let url = server.on("/tool", [Reply::ok("x")]);
+        place.store.put(b"stored").unwrap();
+        place.pinned(&url, b"stored").await.unwrap();
+        let error = place.pinned(&url, b"x").await.unwrap_err().to_string();
+        assert!(error.contains("kletimg matrix fetch") && error.contains("drop `--offline`"), "{error}");
+        assert!(place.fetcher.small("index", &url, 9).await.is_err());
+        assert_eq!(place.fetcher.length(&url).await, None);
+        assert!(server.asked().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_first_fetch_is_verified_by_the_publisher() {
+        let (server, place) = (Server::start().await, Place::new(options()));
+        let url = server.on("/v1/tool.tgz", [Reply::ok("tool")]);
+        let sha256 = Digest::of("tool").hex();
+        let sha512 =
+            |bytes: &str| sha2::Sha512::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let json = format!(r#"{{"a": {{"tarball": "{url}", "shasum": "{sha256}"}}}}"#);
+        for text in
+            [sha256.clone(), format!("{}  tool.tgz\n", sha512("tool")), format!("SHA256 (tool.tgz) = {sha256}"), json]
+        {
+            let place = Place::new(options());
+            let first = place.first(&url, server.on("/sum", [Reply::ok(text.clone())])).await.unwrap();
+            assert_eq!(first.blob, blob_of(b"tool"), "{text}");
+            assert!(matches!(&first.evidence, Evidence::ChecksumFile { url, .. } if url.ends_with("/sum")));
+            assert!(place.store.has(&first.blob));
+        }
+        for (text, words) in [
+            (Digest::of("other").hex(), Digest::of("other").to_string()),
+            (sha512("other"), format!("sha512:{}", sha512("tool"))),
+            (format!("{sha256}  other.tgz"), "does not name `tool.tgz`; it names `other.tgz`".to_owned()),
+            ("d41d8cd98f00b204e9800998ecf8427e".to_owned(), "MD5".to_owned()),
+            ("<html>".to_owned(), "no digest at all".to_owned()),
+        ] {
+            let file = server.on("/sum", [Reply::ok(text.clone())]);
+            let error = place.first(&url, file.clone()).await.unwrap_err().to_string();
+            assert!(error.contains(&words), "{error}");
+            assert!(error.contains(&file) || error.contains(&url), "{error}");
+        }
+        let error = place.first(&url, server.on("/none", [Reply::status(404)])).await.unwrap_err().to_string();
+        assert!(error.starts_with("fetching the checksum file of the tool: ") && error.contains("/none"), "{error}");
+        let file = server.on("/binary", [Reply::ok([0xff, 0xfe])]);
+        assert!(matches!(place.first(&url, file).await, Err(FetchError::ChecksumNotText { .. })));
+        place.assert_empty();
+        for sum in [sha256, sha512("tool")] {
+            let sum: Sum = sum.parse().unwrap();
+            let first = place.fetcher.first("tool", &url, &Checksum::Given(sum)).await.unwrap();
+            assert_eq!((first.blob, first.evidence), (blob_of(b"tool"), Evidence::Given { sum }));
+        }
+    }
+
+    #[tokio::test]
+    async fn lengths_are_told_without_fetching() {
+        let (server, place) = (Server::start().await, Place::new(options()));
+        let url = server.on("/tool", [Reply::ok(body())]);
+        let moved = server.on("/moved", [Reply::redirect("/tool")]);
+        assert_eq!(place.fetcher.length(&url).await, Some(3_000_000));
+        assert_eq!(place.fetcher.length(&moved).await, Some(3_000_000));
+        assert!(server.asked().iter().all(|asked| asked.method == "HEAD"));
+        let unknown = server.on("/unknown", [Reply::ok("x").without_length()]);
+        for url in [&unknown, &server.on("/gone", [Reply::status(404)]), &nobody(), "file:///nothing", "ftp://h/", "x"]
+        {
+            assert_eq!(place.fetcher.length(url).await, None, "{url}");
+        }
+    }
+
+    #[derive(Default)]
+    struct Recorder(Arc<Mutex<(Vec<String>, u64, Vec<String>)>>);
+
+    impl Progress for Recorder {
+        fn start(&self, what: &str, bytes: Option<u64>) -> Box<dyn Task> {
+            self.0.lock().unwrap().0.push(format!("{what} {bytes:?}"));
+            Box::new(Self(Arc::clone(&self.0)))
+        }
+
+        fn note(&self, _: &str) {}
+    }
+
+    impl Task for Recorder {
+        fn advance(&self, bytes: u64) {
+            self.0.lock().unwrap().1 += bytes;
+        }
+
+        fn done(&self, how: &str) {
+            self.0.lock().unwrap().2.push(how.to_owned());
+        }
+    }
+
+    #[tokio::test]
+    async fn progress_counts_every_byte_once() {
+        let server = Server::start().await;
+        let url = server.on("/tool", [Reply::ok(body()).ends(Ends::CutAfter(2_000_000)), Reply::ok(body())]);
+        let folder = tempfile::tempdir().unwrap();
+        let recorder = Recorder::default();
+        let told = Arc::clone(&recorder.0);
+        let fetcher = Fetcher::new(Store::new(folder.path()), options(), Arc::new(recorder));
+        fetcher.pinned("the tool", &url, Digest::of(body()), Some(3_000_000)).await.unwrap();
+        let told = told.lock().unwrap();
+        assert_eq!(told.0, ["the tool Some(3000000)"]);
+        assert_eq!((told.1, told.2.as_slice()), (3_000_000, &["2.86 MiB".to_owned()][..]));
+    }
+
+    #[tokio::test]
+    async fn certificate_files_are_checked_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        for (text, words) in
+            [(None, "ca.pem"), (Some("no pem"), "holds no certificate"), (Some(broken), "cannot be used")]
+        {
+            if let Some(text) = text {
+                files::write(&path, text.as_bytes(), 0o644).unwrap();
+            }
+            let place = Place::new(Options { ca_certificates: vec![path.clone()], ..options() });
+            let error = place.pinned("https://nothing.invalid/x", b"x").await.unwrap_err().to_string();
+            assert!(error.contains("--ca-cert") && error.contains("ca.pem") && error.contains(words), "{error}");
+        }
+    }
+}
