@@ -12,10 +12,7 @@ use std::{
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use crate::base::{
-    progress::{Progress, SharedProgress, Silent, Task},
-    size::Bytes,
-};
+use crate::base::progress::{Progress, SharedProgress, Silent, Task};
 
 /// What shows progress, already decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,9 +137,4 @@ impl Drop for Line {
 fn ended(what: &str, how: &str, seconds: f64) -> String {
     let how = if how.is_empty() { String::new() } else { format!(": {how}") };
     format!("{what}{how} ({seconds:.1} s)")
-}
-
-/// `58.65 MiB -> 37.25 MiB`
-pub(super) fn shrunk(before: u64, after: u64) -> String {
-    format!("{} -> {}", Bytes(before), Bytes(after))
 }

@@ -104,7 +104,7 @@ pub(super) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>)
     known
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(wrong, name), name))
-        .filter(|(distance, name)| *distance <= 1.max(name.len().min(wrong.len()) / 3))
+        .filter(|(distance, name)| *distance <= 1.max(name.len().min(wrong.len()).div_ceil(3)))
         .min()
         .map(|(_, name)| name)
 }

@@ -21,9 +21,10 @@ use crate::{
 
 /// A step that failed, and what it was part of.
 #[derive(Debug, thiserror::Error)]
-#[error("{doing}: {step}")]
+#[error("{}{step}", doing.as_ref().map(|doing| format!("{doing}: ")).unwrap_or_default())]
 pub struct PipelineError {
-    doing: String,
+    /// `None` where the step itself says what was being done.
+    doing: Option<String>,
     #[source]
     step: Box<Step>,
 }
@@ -88,10 +89,16 @@ pub enum Step {
 
 impl PipelineError {
     pub(super) fn new(doing: impl Into<String>, step: Step) -> Self {
-        Self { doing: doing.into(), step: Box::new(step) }
+        Self { doing: Some(doing.into()), step: Box::new(step) }
     }
 
     pub const fn step(&self) -> &Step {
         &self.step
+    }
+}
+
+impl From<FetchError> for PipelineError {
+    fn from(error: FetchError) -> Self {
+        Self { doing: None, step: Box::new(error.into()) }
     }
 }

@@ -42,7 +42,7 @@ async fn pin_one(fetcher: &Fetcher, input: &Input) -> Result<Pin, PipelineError>
         Some(_) => Checksum::Given(Sum::Sha256(checksum.parse().map_err(|error: NotADigest| failed(error.into()))?)),
         None => Checksum::File { url: checksum.clone() },
     };
-    let first = fetcher.first(&input.purpose, &input.url, &checksum).await.map_err(|error| failed(error.into()))?;
+    let first = fetcher.first(&input.purpose, &input.url, &checksum).await?;
     Ok(Pin { sha256: first.blob.digest, size: Some(first.blob.size), verified: first.evidence.to_string() })
 }
 

@@ -76,10 +76,6 @@ impl Work {
         &self.store
     }
 
-    pub(super) const fn fetcher(&self) -> &Fetcher {
-        &self.fetcher
-    }
-
     pub(super) fn progress(&self) -> &dyn Progress {
         self.progress.as_ref()
     }
@@ -111,10 +107,7 @@ impl Work {
         let doing = || format!("fetching {url}");
         let pin = self.lock.inputs.get(url).ok_or_else(|| PipelineError::new(doing(), Step::Unpinned))?;
         let purpose = self.plan.inputs.iter().find(|input| input.url == url).map_or(url, |input| &input.purpose);
-        self.fetcher
-            .pinned(purpose, url, pin.sha256, pin.size)
-            .await
-            .map_err(|error| PipelineError::new(format!("fetching {purpose}"), error.into()))
+        Ok(self.fetcher.pinned(purpose, url, pin.sha256, pin.size).await?)
     }
 
     /// Does one piece of work on a thread of its own, as soon as a processor is free.

@@ -122,7 +122,7 @@ impl<'a> Builder<'a> {
             })
             .collect::<Option<Vec<_>>>()?;
         Some(Component {
-            way: self.way(component, way, &fields, kubernetes, &version)?,
+            way: self.way(component, way, &fields, kubernetes, platform)?,
             name: component.name.clone(),
             version,
             kubernetes: kubernetes.clone(),
@@ -167,8 +167,9 @@ impl<'a> Builder<'a> {
         way: &matrix::Way,
         fields: &Fields,
         kubernetes: &Version,
-        version: &str,
+        platform: Platform,
     ) -> Option<Way> {
+        let version = fields.get("version").unwrap_or_default();
         let purpose = format!("{} {version}", component.name);
         let members = |builder: &mut Self, member: &Template| -> Option<Vec<String>> {
             let fill =
@@ -177,6 +178,7 @@ impl<'a> Builder<'a> {
         };
         Some(match &way.kind {
             WayKind::Release { origin, member } => {
+                let purpose = format!("{purpose} {platform}");
                 let input = self.input(origin, fields.clone(), &purpose, &way.at);
                 Way::Release { members: members(self, member)?, input: input? }
             }
