@@ -3,6 +3,14 @@
 //! Every test has its own store. The compilers' caches are kept between runs in the build folder, except where a test
 //! is about two stores that share nothing.
 
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_macros,
+    reason = "a test program: it fails by panicking, and prints what it skips"
+)]
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -24,7 +32,6 @@ use kletimg::{
     kubernetes::build as kubernetes,
 };
 
-#[allow(unreachable_pub, reason = "every test program has its own copy of the module")]
 mod support;
 use support::parts;
 
@@ -300,17 +307,17 @@ fn module_proxy(folder: &Path) -> String {
     std::fs::write(versions.join("v1.0.0.info"), "{\"Version\": \"v1.0.0\"}").unwrap();
     std::fs::write(versions.join("v1.0.0.mod"), files[1].1).unwrap();
     let mut archive = zip::ZipWriter::new(std::fs::File::create(versions.join("v1.0.0.zip")).unwrap());
-    let mut list = String::new();
+    let mut list = Vec::new();
     for (name, text) in files {
         let name = format!("{module}@{version}/{name}");
         archive.start_file(&name, zip::write::SimpleFileOptions::default()).unwrap();
         archive.write_all(text.as_bytes()).unwrap();
-        list += &format!("{}  {name}\n", Digest::of(text).hex());
+        list.push(format!("{}  {name}\n", Digest::of(text).hex()));
     }
     archive.finish().unwrap();
     let of_mod = format!("{}  go.mod\n", Digest::of(files[1].1).hex());
     let h1 = |list: &str| base64::Engine::encode(&base64::prelude::BASE64_STANDARD, Digest::of(list).as_bytes());
-    format!("{module} {version} h1:{}\n{module} {version}/go.mod h1:{}\n", h1(&list), h1(&of_mod))
+    format!("{module} {version} h1:{}\n{module} {version}/go.mod h1:{}\n", h1(&list.concat()), h1(&of_mod))
 }
 
 #[test]

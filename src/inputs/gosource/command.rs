@@ -10,6 +10,8 @@
 //! - C is compiled with `-O2` instead of Go's default `-g -O2`. Debug information is where folders get in; also, Go
 //!   repeats these flags when it links, where a `-g` takes back the `-s` that `-ldflags=-s` gave to zig, and the result
 //!   is a quarter larger. Without an `-O`, `zig cc` would instrument C with traps for undefined behaviour.
+//! - `-O2 -s` are a part of the compiler's name too, so that all of Go's calls have them, its probes of what the
+//!   linker can do among them: zig compiles a whole musl for each combination of them that it meets.
 //! - `-ffile-prefix-map` covers `__FILE__` in headers of the sources.
 //!
 //! cgo programs are linked statically with zig's musl: they run on any base, and no `netgo` or `osusergo` is needed,
@@ -105,7 +107,8 @@ impl Compile<'_> {
             linker.push_str(" -linkmode external -extldflags -static");
         }
         for (name, value) in self.stamps {
-            linker.push_str(&format!(" -X {}", quoted(&format!("{name}={value}"))));
+            linker.push_str(" -X ");
+            linker.push_str(&quoted(&format!("{name}={value}")));
         }
         flags.push(format!("-ldflags={linker}"));
         flags
@@ -158,8 +161,8 @@ impl Compile<'_> {
         let map = format!("-O2 -ffile-prefix-map={}=.", self.placed.folder.display());
         let cache = self.folders.store.join("zig");
         vec![
-            ("CC", format!("{name} cc -target {target}").into()),
-            ("CXX", format!("{name} c++ -target {target}").into()),
+            ("CC", format!("{name} cc -target {target} -O2 -s").into()),
+            ("CXX", format!("{name} c++ -target {target} -O2 -s").into()),
             ("CGO_CFLAGS", map.clone().into()),
             ("CGO_CXXFLAGS", map.into()),
             ("CGO_LDFLAGS", "-O2".into()),

@@ -5,8 +5,6 @@
 //! built as a GOPATH tree up to 1.29 (`hack/lib/golang.sh` set `GO111MODULE=off`) and as a workspace since 1.30; its
 //! older trees have a `go.mod` too, but newer versions of Go refuse to build them from it with `-mod=vendor`.
 
-use serde::Deserialize;
-
 use super::version::GoVersion;
 use crate::{
     base::{Node, Tree, TreePath},
@@ -15,8 +13,7 @@ use crate::{
 };
 
 /// The layout that the user asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Layout {
     /// What the tree itself says.
     #[default]
@@ -198,7 +195,8 @@ mod tests {
 
     #[test]
     fn the_layout_is_read_off_the_tree() {
-        let cases: [(&[(&str, &str)], Layout, Mode, bool, Option<&str>, Option<&str>); 5] = [
+        type Case<'a> = (&'a [(&'a str, &'a str)], Layout, Mode, bool, Option<&'a str>, Option<&'a str>);
+        let cases: [Case; 5] = [
             (&OLD, Layout::Auto, Mode::Gopath, true, Some("kubernetes-1.20.2"), Some("go1.15")),
             (&OLD, Layout::Module, Mode::Module, true, Some("kubernetes-1.20.2"), Some("go1.15")),
             (&NEW, Layout::Auto, Mode::Workspace, true, None, Some("go1.22.3")),

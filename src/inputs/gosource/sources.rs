@@ -75,11 +75,11 @@ pub(super) fn place(
 /// Writes what `tree` holds below `top` into `folder`.
 fn materialise(store: &Store, tree: &Tree, top: Option<&str>, folder: &Path) -> Result<(), SourcesError> {
     files::create_folder(folder)?;
-    let mut made = BTreeSet::new();
+    let mut above = BTreeSet::new();
     let mut hardlinks = Vec::new();
     for (path, entry) in tree.iter() {
         let Some(below) = relative(path, top) else { continue };
-        folder_above(tree, path, folder, top, &mut made)?;
+        folder_above(tree, path, folder, top, &mut above)?;
         let to = folder.join(below);
         match &entry.node {
             Node::Directory => files::create_folder(&to)?,

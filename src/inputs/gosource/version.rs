@@ -2,8 +2,6 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 /// A version such as `go1.19.8` or `go1.22rc1`. A release stands above its candidates; `go1.22` is `go1.22.0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GoVersion {
@@ -80,18 +78,6 @@ impl fmt::Display for GoVersion {
             Stage::Release if self.patch == 0 && self.minor < 21 => Ok(()),
             Stage::Release => write!(f, ".{}", self.patch),
         }
-    }
-}
-
-impl Serialize for GoVersion {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for GoVersion {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
