@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, Read, Seek as _, SeekFrom, Write},
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
@@ -51,6 +51,21 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String, FileError> {
     let text = String::from_utf8(read(path, limit)?)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("not UTF-8: {error}")));
     at("reading", path, text)
+}
+
+/// The last `limit` bytes of a file as text; what is not UTF-8 is replaced.
+pub fn tail(path: &Path, limit: u64) -> Result<String, FileError> {
+    let mut file = open(path)?;
+    let length = at("reading", path, file.metadata())?.len();
+    let mut bytes = Vec::new();
+    let read = file.seek(SeekFrom::Start(length.saturating_sub(limit))).and_then(|_| file.read_to_end(&mut bytes));
+    at("reading", path, read)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The absolute path of what is at `path`, with every symbolic link resolved.
+pub fn canonical(path: &Path) -> Result<PathBuf, FileError> {
+    at("resolving", path, fs::canonicalize(path))
 }
 
 /// The length in bytes of a regular file, `None` when nothing is there or it is no regular file.
