@@ -316,6 +316,33 @@ mod archives {
     }
 
     #[test]
+    fn the_directory_of_a_zip_is_bounded_before_it_is_in_memory() {
+        // One entry, whose central record is repeated a million times; the end record counts them in zip64's way.
+        let small = zip(&[("a", 0o644, Zipped::File(b""))]);
+        let central = small.windows(4).position(|window| window == b"PK\x01\x02").unwrap();
+        let end = small.windows(4).position(|window| window == b"PK\x05\x06").unwrap();
+        let (local, record) = (&small[..central], &small[central..end]);
+        let count = 1_000_000_u64;
+        let size = count * record.len() as u64;
+        let mut bytes = [local, &record.repeat(1_000_000)].concat();
+        let end64 = bytes.len() as u64;
+        bytes.extend(b"PK\x06\x06");
+        bytes.extend(44_u64.to_le_bytes());
+        bytes.extend([45, 0, 45, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        for number in [count, count, size, central as u64] {
+            bytes.extend(number.to_le_bytes());
+        }
+        bytes.extend(b"PK\x06\x07\0\0\0\0");
+        bytes.extend(end64.to_le_bytes());
+        bytes.extend(1_u32.to_le_bytes());
+        bytes.extend(b"PK\x05\x06\0\0\0\0");
+        bytes.extend([0xff; 12]);
+        bytes.extend([0, 0]);
+        let error = Place::new().unpack(&bytes, Format::Zip).unwrap_err();
+        assert!(matches!(error, ArchiveError::TooManyEntries { .. }), "{error}");
+    }
+
+    #[test]
     fn extended_headers_must_describe_something() {
         for tar in [
             Tar::new().pax(&[("path", b"a")]),
@@ -451,7 +478,10 @@ mod downloads {
     };
     use sha2::Digest as _;
 
-    use crate::support::server::{Ends, Ranges, Reply, Server, nobody};
+    use crate::support::{
+        server::{Ends, Ranges, Reply, Server, nobody},
+        tls::TlsServer,
+    };
 
     /// Long enough that no buffer on the way holds it whole.
     fn body() -> Vec<u8> {
@@ -846,8 +876,11 @@ mod downloads {
         let (server, place) = (Server::start().await, Place::new(options()));
         let url = server.on("/v1/tool.tgz", [Reply::ok("tool")]);
         let sha256 = Digest::of("tool").hex();
-        let sha512 =
-            |bytes: &str| sha2::Sha512::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        // SHA-512 is two times the 32 bytes that `Digest` knows how to write.
+        let sha512 = |bytes: &str| {
+            let sum = sha2::Sha512::digest(bytes);
+            [&sum[..32], &sum[32..]].map(|half| Digest::from_bytes(half.try_into().unwrap()).hex()).concat()
+        };
         let json = format!(r#"{{"a": {{"tarball": "{url}", "shasum": "{sha256}"}}}}"#);
         for text in
             [sha256.clone(), format!("{}  tool.tgz\n", sha512("tool")), format!("SHA256 (tool.tgz) = {sha256}"), json]
@@ -898,11 +931,18 @@ mod downloads {
     }
 
     #[derive(Default)]
-    struct Recorder(Arc<Mutex<(Vec<String>, u64, Vec<String>)>>);
+    struct Told {
+        started: Vec<String>,
+        bytes: u64,
+        done: Vec<String>,
+    }
+
+    #[derive(Default)]
+    struct Recorder(Arc<Mutex<Told>>);
 
     impl Progress for Recorder {
         fn start(&self, what: &str, bytes: Option<u64>) -> Box<dyn Task> {
-            self.0.lock().unwrap().0.push(format!("{what} {bytes:?}"));
+            self.0.lock().unwrap().started.push(format!("{what} {bytes:?}"));
             Box::new(Self(Arc::clone(&self.0)))
         }
 
@@ -911,11 +951,11 @@ mod downloads {
 
     impl Task for Recorder {
         fn advance(&self, bytes: u64) {
-            self.0.lock().unwrap().1 += bytes;
+            self.0.lock().unwrap().bytes += bytes;
         }
 
         fn done(&self, how: &str) {
-            self.0.lock().unwrap().2.push(how.to_owned());
+            self.0.lock().unwrap().done.push(how.to_owned());
         }
     }
 
@@ -929,8 +969,8 @@ mod downloads {
         let fetcher = Fetcher::new(Store::new(folder.path()), options(), Arc::new(recorder));
         fetcher.pinned("the tool", &url, Digest::of(body()), Some(3_000_000)).await.unwrap();
         let told = told.lock().unwrap();
-        assert_eq!(told.0, ["the tool Some(3000000)"]);
-        assert_eq!((told.1, told.2.as_slice()), (3_000_000, &["2.86 MiB".to_owned()][..]));
+        assert_eq!(told.started, ["the tool Some(3000000)"]);
+        assert_eq!((told.bytes, told.done.concat()), (3_000_000, "2.86 MiB".to_owned()));
     }
 
     #[tokio::test]
@@ -948,5 +988,54 @@ mod downloads {
             let error = place.pinned("https://nothing.invalid/x", b"x").await.unwrap_err().to_string();
             assert!(error.contains("--ca-cert") && error.contains("ca.pem") && error.contains(words), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn only_known_authorities_are_trusted() {
+        let Some(server) = TlsServer::start() else { return };
+        let url = server.on("tool", "HTTP/1.0 200 OK\nContent-Length: 4\n\ntool");
+        let error = Place::new(options()).pinned(&url, b"tool").await.unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("no trusted connection to 127.0.0.1:") && text.contains("--ca-cert FILE"), "{text}");
+        assert!(matches!(whys(error)[..], [Why::Tls { .. }]));
+
+        let place = Place::new(Options { ca_certificates: vec![server.authority()], ..options() });
+        place.pinned(&url, b"tool").await.unwrap();
+        let plain = Server::start().await;
+        let target = plain.on("/tool", [Reply::ok("down")]);
+        let down = server.on("down", &format!("HTTP/1.0 302 Found\nLocation: {target}\nContent-Length: 0\n\n"));
+        let error = place.pinned(&down, b"down").await.unwrap_err().to_string();
+        assert!(error.contains("leads from https down to http"), "{error}");
+        assert!(plain.asked().is_empty());
+    }
+
+    /// Runs [`child_without_authorities`] in a process whose environment hides the system's certificates.
+    #[tokio::test]
+    async fn a_machine_without_authorities_can_still_use_http() {
+        let server = Server::start().await;
+        let url = server.on("/tool", [Reply::ok("tool")]);
+        let folder = tempfile::tempdir().unwrap();
+        let child = tokio::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "downloads::child_without_authorities", "--nocapture"])
+            .env("SSL_CERT_FILE", folder.path().join("none.pem"))
+            .env("SSL_CERT_DIR", folder.path())
+            .env("KLETIMG_TEST_URL", url)
+            .output()
+            .await
+            .unwrap();
+        assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
+        assert_eq!(server.asked().len(), 1);
+    }
+
+    #[tokio::test]
+    #[ignore = "runs as a child of `a_machine_without_authorities_can_still_use_http`"]
+    async fn child_without_authorities() {
+        let place = Place::new(options());
+        place.pinned(&std::env::var("KLETIMG_TEST_URL").unwrap(), b"tool").await.unwrap();
+        let error = place.pinned("https://nothing.invalid/x", b"x").await.unwrap_err().to_string();
+        assert!(
+            error.contains("no CA certificates") && error.contains("ca-certificates, or name a PEM file"),
+            "{error}"
+        );
     }
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 pub mod archives;
 pub mod server;
+pub mod tls;
 
 pub mod parts {
     //! Real parts that a test may need: programs, servers, data of a distribution.

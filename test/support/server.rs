@@ -209,17 +209,15 @@ async fn write(mut stream: TcpStream, asked: &Asked, reply: &Reply) -> std::io::
     let total = reply.body.len();
     let body = &reply.body[offset.unwrap_or(0)..];
     let status = if offset.is_some() { 206 } else { reply.status };
-    let mut head = format!("HTTP/1.1 {status} Whatever\r\nConnection: close\r\n");
+    let mut head = vec![format!("HTTP/1.1 {status} Whatever"), "Connection: close".to_owned()];
     if reply.length {
-        head += &format!("Content-Length: {}\r\n", body.len());
+        head.push(format!("Content-Length: {}", body.len()));
     }
     if let Some(offset) = offset {
-        head += &format!("Content-Range: bytes {offset}-{}/{total}\r\n", total - 1);
+        head.push(format!("Content-Range: bytes {offset}-{}/{total}", total - 1));
     }
-    for (name, value) in &reply.headers {
-        head += &format!("{name}: {value}\r\n");
-    }
-    stream.write_all(format!("{head}\r\n").as_bytes()).await?;
+    head.extend(reply.headers.iter().map(|(name, value)| format!("{name}: {value}")));
+    stream.write_all(format!("{}\r\n\r\n", head.join("\r\n")).as_bytes()).await?;
     if asked.method == "HEAD" {
         return stream.shutdown().await;
     }

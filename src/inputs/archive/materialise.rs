@@ -11,6 +11,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rayon::prelude::*;
+
 use crate::{
     base::{Content, Digest, Entry, Node, Tree, TreePath},
     host::files::{self, FileError},
@@ -53,7 +55,8 @@ pub fn materialise(store: &Store, tree: &Tree, folder: &Path) -> Result<(), Mate
     }
     // In the order of the blobs, so that they are read from front to back.
     contents.sort_unstable_by_key(|(content, path, _)| (content.blob, content.offset, *path));
-    write_files(store, folder, &contents)?;
+    // What takes time is that the system makes the files, which it does for several at once.
+    contents.par_chunks(256).try_for_each(|contents| write_files(store, folder, contents))?;
     for (path, entry) in tree.iter() {
         if let Node::Hardlink(file) = &entry.node {
             files::link_new(&folder.join(file.as_str()), &folder.join(path.as_str()))?;

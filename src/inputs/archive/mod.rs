@@ -286,6 +286,7 @@ impl Job<'_> {
         };
         match source.downcast::<stream::Fault>() {
             Ok(stream::Fault::TooLarge { limit }) => ArchiveError::TooLarge { limit, compressed: self.blob.size },
+            Ok(stream::Fault::TooLong) => ArchiveError::TooManyEntries { limit: self.limits.entries },
             Ok(stream::Fault::Write(source)) => {
                 FileError { doing: "writing to the store", path: self.store.root().to_owned(), source }.into()
             }

@@ -13,6 +13,8 @@ pub(super) const BUFFER: usize = 128 << 10;
 pub(super) enum Fault {
     #[error("more than {limit} bytes")]
     TooLarge { limit: u64 },
+    #[error("a directory too long to be read")]
+    TooLong,
     #[error("writing to the store: {0}")]
     Write(#[source] io::Error),
 }
