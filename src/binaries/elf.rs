@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn other_machines_are_named() {
-        let other = |machine, class| inspected(Sample { machine, class, ..AMD64 }).unwrap_err().to_string();
+        let other = |machine, class| inspected(Sample { class, machine, ..AMD64 }).unwrap_err().to_string();
         assert!(other(243, AMD64.class).contains("64-bit RISC-V"));
         assert!(other(3, ARM.class).contains("32-bit x86"));
         let mut bytes = AMD64.bytes();
@@ -261,7 +261,7 @@ mod tests {
     fn samples() -> impl Strategy<Value = Vec<u8>> {
         prop_oneof![Just(AMD64), Just(ARM)]
             .prop_flat_map(|sample| (Just(sample), any::<bool>(), any::<bool>(), prop_oneof![Just(2_u16), Just(3)]))
-            .prop_map(|(sample, dynamic, go, file_type)| Sample { dynamic, go, file_type, ..sample }.bytes())
+            .prop_map(|(sample, dynamic, go, file_type)| Sample { file_type, dynamic, go, ..sample }.bytes())
     }
 
     /// Values that parsers trip over.
@@ -276,8 +276,8 @@ mod tests {
         fn arbitrary_bytes_are_answered(mut bytes in proptest::collection::vec(any::<u8>(), 0..400), elf in any::<bool>()) {
             if elf && bytes.len() > 8 {
                 bytes[..4].copy_from_slice(b"\x7fELF");
-                bytes[4] = bytes[4] % 3;
-                bytes[5] = bytes[5] % 3;
+                bytes[4] %= 3;
+                bytes[5] %= 3;
             }
             let _ = inspect(Cursor::new(&bytes));
         }

@@ -74,7 +74,7 @@ impl Layout {
                 moved.push((range, section.offset));
             }
             section.link = new_index(section.link);
-            if section.flags & elf::SHF_INFO_LINK.0 as u64 != 0 {
+            if section.flags & elf::SHF_INFO_LINK.0 != 0 {
                 section.info = new_index(section.info);
             }
             sections.push(section);
@@ -139,7 +139,9 @@ fn kept_sections(tables: &Tables, kept_bytes: u64) -> Result<Vec<Option<usize>>,
     let attributes = |section: &Section| {
         tables.platform == crate::base::Platform::ArmV7 && section.kind == elf::SHT_ARM_ATTRIBUTES.0
     };
-    let has_symbols = tables.sections.iter().any(|section| section.kind == elf::SHT_DYNSYM.0);
+    // The first symbol of a table is empty.
+    let names_sections = |section: &Section| section.kind == elf::SHT_DYNSYM.0 && section.size > section.entry_size;
+    let has_symbols = tables.sections.iter().any(names_sections);
     let mut kept = vec![Some(0)];
     let mut unloaded = None;
     for (index, section) in tables.sections.iter().enumerate().skip(1) {

@@ -103,7 +103,7 @@ impl Class {
 
 impl Section {
     pub(super) const fn is_allocated(&self) -> bool {
-        self.flags & elf::SHF_ALLOC.0 as u64 != 0
+        self.flags & elf::SHF_ALLOC.0 != 0
     }
 
     /// The bytes that the section has in the file, `None` for one that has none.
@@ -249,7 +249,7 @@ where
     for section in headers {
         let name = names.get(section.sh_name(endian)).unwrap_or_default();
         data.spend(name.len() as u64).map_err(|()| ElfError::Malformed { what: "section names" })?;
-        sections.push(Section {
+        let section = Section {
             name: name.to_vec(),
             kind: section.sh_type(endian).0,
             flags: section.sh_flags(endian).0,
@@ -260,7 +260,10 @@ where
             info: section.sh_info(endian),
             alignment: section.sh_addralign(endian).into(),
             entry_size: section.sh_entsize(endian).into(),
-        });
+        };
+        // Go's linker puts the section table in front: of a download that broke off late, only this tells.
+        reaches("sections", section.file_range().map_or(Some(0), |range| Some(range.end)), length)?;
+        sections.push(section);
     }
     Ok(sections)
 }
@@ -299,7 +302,7 @@ where
                 dynamic.needed.push(name.ok_or(ElfError::Malformed { what: "names of the needed libraries" })?);
             }
             elf::DT_SONAME => dynamic.has_soname = true,
-            elf::DT_FLAGS_1 => dynamic.marked_pie = value & u64::from(elf::DF_1_PIE.0) != 0,
+            elf::DT_FLAGS_1 => dynamic.marked_pie = value & elf::DF_1_PIE.0 != 0,
             _ => {}
         }
     }
