@@ -53,8 +53,7 @@ pub fn store_layer(
     Ok(info)
 }
 
-/// The tag of these images, lowest platform first as given, with all its documents in the store. `annotations` are the
-/// index's.
+/// The tag of these images, in the order given, with all its documents in the store. `annotations` are the index's.
 pub fn store_tag(
     store: &Store,
     name: RefName,

@@ -77,10 +77,10 @@ impl<'a> Assembly<'a> {
         entry: Entry,
         inode: Option<Inode>,
     ) -> Result<(), RootfsError> {
-        if path.file_name().starts_with(".wh.") {
-            return Err(RootfsError::Whiteout { path: path.clone(), later: part.origin.clone() });
-        }
         let Some(path) = self.physical(part, path, &entry)? else { return Ok(()) };
+        if path.as_str().split('/').any(|name| name.starts_with(".wh.")) {
+            return Err(RootfsError::Whiteout { path, later: part.origin.clone() });
+        }
         match self.merged.get(&path) {
             Some(earlier) if !replaces(part, &path, &entry, earlier)? => return Ok(()),
             _ => {}

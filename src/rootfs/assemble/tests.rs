@@ -85,6 +85,8 @@ fn files_and_directories_do_not_stand_for_each_other() {
         (vec![("x", text("file"))], vec![("x/y", text("f"))], "`x`, which would have to be a directory, is a file of"),
         (vec![("a", symlink("b")), ("b", symlink("a"))], vec![("a/y", text("f"))], "the symbolic links above it"),
         (vec![], vec![("etc/.wh.passwd", text("f"))], "mean deletion"),
+        (vec![], vec![(".wh.dir/x", text("f"))], "mean deletion"),
+        (vec![("a", symlink(".wh.b"))], vec![("a/x", text("f"))], "mean deletion"),
         (vec![], vec![("a", hardlink("gone"))], "a hard link to `gone`, which is no file of"),
         (vec![], vec![("a", hardlink("a"))], "a hard link to `a`, which is no file of"),
     ];
