@@ -146,6 +146,18 @@ pub fn link_new(from: &Path, to: &Path) -> Result<(), FileError> {
     at("linking", to, fs::hard_link(from, to))
 }
 
+/// Gives a folder that is whole its final name. Where another process was faster, its folder stays, and ours is for the
+/// caller's scratch to remove.
+pub fn rename_folder(from: &Path, to: &Path) -> Result<(), FileError> {
+    if let Some(parent) = to.parent() {
+        create_folder(parent)?;
+    }
+    match fs::rename(from, to) {
+        Err(_) if to.is_dir() => Ok(()),
+        renamed => at("renaming to", to, renamed),
+    }
+}
+
 /// Removes a file; one that is already gone is no error.
 pub fn remove(path: &Path) -> Result<(), FileError> {
     match fs::remove_file(path) {
@@ -279,11 +291,6 @@ fn same_bytes(one: &Path, other: &Path) -> bool {
 pub fn is_temporary(name: &str) -> bool {
     // What tempfile makes: `.tmp` and six letters or digits.
     name.strip_prefix(".tmp").is_some_and(|rest| rest.len() == 6 && rest.bytes().all(|b| b.is_ascii_alphanumeric()))
-}
-
-/// The absolute path of something that is there, without symbolic links.
-pub fn canonical(path: &Path) -> Result<PathBuf, FileError> {
-    at("resolving", path, fs::canonicalize(path))
 }
 
 /// Copies a file's bytes and permissions; the copy appears whole.
