@@ -1,11 +1,10 @@
 //! The program as its users run it, on a small matrix without compilers or network.
 
-#[path = "support/fixture.rs"]
-mod fixture;
+mod support;
 
 use std::{fs, os::unix::process::CommandExt as _, process::Command};
 
-use fixture::{Entry, Fixture, HOST, fails, state, succeeds, tar_gz};
+use support::fixture::{self, Entry, Fixture, HOST, fails, state, succeeds, tar_gz};
 
 /// What the fixture's layout must be on every machine. Every change of it is a change for everybody who pulls: a new
 /// digest for an image that holds nothing new. Refresh with `KLETIMG_UPDATE_GOLDEN=1 cargo test --test cli`.

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 pub mod archives;
+pub mod fixture;
 pub mod server;
 pub mod tls;
 
