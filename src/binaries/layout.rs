@@ -59,26 +59,7 @@ impl Layout {
         }
         let kept_bytes = loaded_end(tables)?;
         let kept = kept_sections(tables, kept_bytes)?;
-        let indexes: BTreeMap<usize, u32> = (0..).zip(&kept).filter_map(|(new, old)| Some(((*old)?, new))).collect();
-        let new_index = |old: u32| usize::try_from(old).ok().and_then(|old| indexes.get(&old)).copied().unwrap_or(0);
-
-        let mut moved = Vec::new();
-        let mut end = kept_bytes;
-        let mut sections = Vec::with_capacity(kept.len() + 1);
-        for old in kept {
-            let mut section = old.map(|old| tables.sections[old].clone()).unwrap_or_default();
-            if let Some(range) = section.file_range().filter(|range| range.end > kept_bytes) {
-                end = end.next_multiple_of(section.alignment.clamp(1, 16));
-                section.offset = end;
-                end += range.end - range.start;
-                moved.push((range, section.offset));
-            }
-            section.link = new_index(section.link);
-            if section.flags & elf::SHF_INFO_LINK.0 != 0 {
-                section.info = new_index(section.info);
-            }
-            sections.push(section);
-        }
+        let Placed { mut sections, moved, end } = place(tables, kept_bytes, &kept);
         sections.push(Section {
             name: NAMES.to_vec(),
             kind: elf::SHT_STRTAB.0,
@@ -113,6 +94,36 @@ impl Layout {
         header[names].copy_from_slice(&(self.section_count - 1).to_le_bytes());
         header
     }
+}
+
+/// The sections that stay, as they will stand in the new table.
+struct Placed {
+    sections: Vec<Section>,
+    moved: Vec<(Range<u64>, u64)>,
+    /// Where the last of them ends.
+    end: u64,
+}
+
+/// Gives the sections that stay their new indexes, and those that are not loaded their new places.
+fn place(tables: &Tables, kept_bytes: u64, kept: &[Option<usize>]) -> Placed {
+    let indexes: BTreeMap<usize, u32> = (0..).zip(kept).filter_map(|(new, old)| Some(((*old)?, new))).collect();
+    // A link to a section that is gone becomes 0, which is none.
+    let new_index = |old: u32| usize::try_from(old).ok().and_then(|old| indexes.get(&old)).copied().unwrap_or(0);
+    let mut placed = Placed { sections: Vec::with_capacity(kept.len() + 1), moved: Vec::new(), end: kept_bytes };
+    for old in kept {
+        let mut section = old.map(|old| tables.sections[old].clone()).unwrap_or_default();
+        if let Some(range) = section.file_range().filter(|range| range.end > kept_bytes) {
+            section.offset = placed.end.next_multiple_of(section.alignment.clamp(1, 16));
+            placed.end = section.offset + (range.end - range.start);
+            placed.moved.push((range, section.offset));
+        }
+        section.link = new_index(section.link);
+        if section.flags & elf::SHF_INFO_LINK.0 != 0 {
+            section.info = new_index(section.info);
+        }
+        placed.sections.push(section);
+    }
+    placed
 }
 
 /// Where `e_shoff`, `e_shnum` and `e_shstrndx` lie in the header (`Elf32_Ehdr`, `Elf64_Ehdr`).
@@ -154,7 +165,7 @@ fn kept_sections(tables: &Tables, kept_bytes: u64) -> Result<Vec<Option<usize>>,
                 kept.resize(index, None);
             }
             kept.push(Some(index));
-        } else if attributes(section) && range.is_some_and(|range| range.end <= tables.length) {
+        } else if attributes(section) {
             unloaded = unloaded.or(Some(index));
         }
     }

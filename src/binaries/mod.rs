@@ -14,6 +14,7 @@ pub mod prove;
 #[cfg(test)]
 mod sample;
 mod shrink;
+mod source;
 pub mod strip;
 mod tables;
 pub mod upx;

@@ -1,12 +1,10 @@
 //! The headers and tables of an ELF file as plain numbers, the same for 32 and 64 bits.
 //!
-//! A file of 100 MB has some kilobytes of tables, and only those are read: what `object` asks for goes through
-//! [`Bounded`], which refuses more than [`BUDGET`] bytes in all, whatever sizes a hostile file claims. What the numbers
-//! mean is left to [`super::elf`], what may be cut away to [`super::layout`].
+//! Every size and offset of the file is compared with its length here, and all that is read goes through the budget of
+//! [`super::source`]. What the numbers mean is left to [`super::elf`], what may be cut away to [`super::layout`].
 
 use std::{
-    cell::Cell,
-    io::{self, Read, Seek, SeekFrom},
+    io::{Read, Seek},
     ops::Range,
 };
 
@@ -14,7 +12,7 @@ use object::{
     LittleEndian,
     elf::{self, FileHeader32, FileHeader64},
     read::{
-        ReadCache, ReadCacheOps, ReadRef, StringTable,
+        ReadRef as _, StringTable,
         elf::{Dyn as _, FileHeader, ProgramHeader as _, SectionHeader as _},
     },
 };
@@ -22,15 +20,9 @@ use object::{
 use super::{
     elf::{ElfError, FloatAbi},
     machine, other,
+    source::{self, Bounded, LONGEST_NAME},
 };
 use crate::base::Platform;
-
-/// Bytes of tables that are read of one file at most. The largest binaries met so far need less than 100 kB; the
-/// greatest number of sections that a header can count without the extension takes 4 MiB.
-const BUDGET: u64 = 16 << 20;
-
-/// Longest name of a section, a library or an interpreter. Linux allows 4096 bytes for a path.
-const LONGEST_NAME: usize = 4096;
 
 /// Everything that the other parts need to know of a file.
 #[derive(Debug)]
@@ -116,14 +108,7 @@ impl Section {
 impl Tables {
     /// Reads the tables of the file in `source`.
     pub(super) fn read<R: Read + Seek>(source: R) -> Result<Self, ElfError> {
-        let cache = ReadCache::new(Stream { source, failure: None });
-        let left = Cell::new(BUDGET);
-        let tables = Bounded { cache: &cache, left: &left };
-        let result = read_tables(tables);
-        match (result, cache.into_inner().failure) {
-            (Err(_), Some(failure)) => Err(ElfError::Reading(failure)),
-            (result, _) => result,
-        }
+        source::with(source, read_tables)
     }
 }
 
@@ -349,87 +334,4 @@ fn text_until_nul(bytes: &[u8]) -> Option<String> {
     let end = bytes.iter().position(|byte| *byte == 0)?;
     // Displayed and looked up, never written into a file: a name that is no UTF-8 names nothing we would install.
     String::from_utf8(bytes[..end].to_vec()).ok()
-}
-
-/// The file behind `object`'s cache. `object` forgets why a read failed; this remembers.
-struct Stream<R> {
-    source: R,
-    failure: Option<io::Error>,
-}
-
-impl<R> Stream<R> {
-    fn keep<T>(&mut self, result: io::Result<T>) -> Result<T, ()> {
-        result.map_err(|failure| self.failure = Some(failure))
-    }
-}
-
-impl<R: Read + Seek> ReadCacheOps for Stream<R> {
-    fn len(&mut self) -> Result<u64, ()> {
-        let length = self.source.seek(SeekFrom::End(0));
-        self.keep(length)
-    }
-
-    fn seek(&mut self, position: u64) -> Result<u64, ()> {
-        let position = self.source.seek(SeekFrom::Start(position));
-        self.keep(position)
-    }
-
-    fn read(&mut self, buf: &mut [u8]) -> Result<usize, ()> {
-        let count = self.source.read(buf);
-        self.keep(count)
-    }
-
-    fn read_exact(&mut self, buf: &mut [u8]) -> Result<(), ()> {
-        let done = self.source.read_exact(buf);
-        self.keep(done)
-    }
-}
-
-/// A view of the file that gives out no more than its budget.
-struct Bounded<'a, R: Read + Seek> {
-    cache: &'a ReadCache<Stream<R>>,
-    left: &'a Cell<u64>,
-}
-
-impl<R: Read + Seek> Clone for Bounded<'_, R> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<R: Read + Seek> Copy for Bounded<'_, R> {}
-
-impl<'a, R: Read + Seek> Bounded<'a, R> {
-    fn spend(self, size: u64) -> Result<(), ()> {
-        self.left.set(self.left.get().checked_sub(size).ok_or(())?);
-        Ok(())
-    }
-
-    fn bytes(self, what: &'static str, offset: u64, size: u64) -> Result<&'a [u8], ElfError> {
-        self.read_bytes_at(offset, size).map_err(|()| ElfError::Malformed { what })
-    }
-
-    /// A name that ends with a zero byte.
-    fn text(self, offset: u64) -> Option<String> {
-        let end = offset.checked_add(LONGEST_NAME as u64)?.min(self.len().ok()?);
-        let bytes = self.read_bytes_at_until(offset..end, 0).ok()?;
-        String::from_utf8(bytes.to_vec()).ok()
-    }
-}
-
-impl<'a, R: Read + Seek> ReadRef<'a> for Bounded<'a, R> {
-    fn len(self) -> Result<u64, ()> {
-        self.cache.len()
-    }
-
-    fn read_bytes_at(self, offset: u64, size: u64) -> Result<&'a [u8], ()> {
-        self.spend(size)?;
-        self.cache.read_bytes_at(offset, size)
-    }
-
-    fn read_bytes_at_until(self, range: Range<u64>, delimiter: u8) -> Result<&'a [u8], ()> {
-        // The cache reads such strings in pieces of 256 bytes; most end in the first.
-        self.spend(256)?;
-        self.cache.read_bytes_at_until(range, delimiter)
-    }
 }
