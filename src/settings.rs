@@ -17,6 +17,11 @@ pub struct Environment {
     pub home: Option<PathBuf>,
     /// The user's cache folder: `XDG_CACHE_HOME`, or `.cache` in `HOME`.
     pub cache: Option<PathBuf>,
+    /// `HTTPS_PROXY` or `https_proxy`, for compilers that download modules; our own downloads heed the usual variables
+    /// by themselves.
+    pub https_proxy: Option<String>,
+    /// `SSL_CERT_FILE`, for the same.
+    pub ca_certificates: Option<PathBuf>,
     /// `NO_COLOR` is set and not empty (<https://no-color.org>).
     pub no_color: bool,
     /// `CI` is set: a log, not a person, reads the progress.
@@ -51,6 +56,10 @@ impl Environment {
                 .filter(|path| path.is_absolute())
                 .or_else(|| home.as_ref().map(|home| home.join(".cache"))),
             home,
+            https_proxy: set("HTTPS_PROXY")
+                .or_else(|| set("https_proxy"))
+                .map(|proxy| proxy.to_string_lossy().into_owned()),
+            ca_certificates: set("SSL_CERT_FILE").map(PathBuf::from),
             no_color: set("NO_COLOR").is_some(),
             ci: set("CI").is_some(),
         })

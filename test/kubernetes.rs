@@ -3,6 +3,9 @@
 //!
 //! It compiles for about ten minutes on two cores the first time. `KLETIMG_TEST_STORE` names a store to keep between runs.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+#![allow(clippy::disallowed_macros, reason = "a test tells what it measured")]
+
 mod support;
 
 use std::{
@@ -177,7 +180,9 @@ fn the_layout_is_accepted(world: &World) {
     // A tag of one platform needs no choosing.
     succeeds(world.build(&["--platform", "linux/amd64", "-q", "-o", "type=oci,dest=one"]).stdout(Stdio::null()));
     let mut unpack = Command::new("umoci");
-    unpack.args(["unpack", "--rootless", "--image"]).arg(format!("{}:v1.20.2-alpine3.15", world.path("m/one").display()));
+    unpack
+        .args(["unpack", "--rootless", "--image"])
+        .arg(format!("{}:v1.20.2-alpine3.15", world.path("m/one").display()));
     succeeds(unpack.arg(world.path("direct")));
     let table = succeeds(&mut world.kletimg(&["size", "table"]));
     eprintln!("{}", String::from_utf8_lossy(&table.stdout));

@@ -49,12 +49,15 @@ pub(super) enum Failure {
 impl Failure {
     fn code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Environment(_) | Self::Problems(_) => 2,
-            Self::Load(LoadError::File(_)) => 1,
-            Self::Load(_) | Self::Unlocked { .. } => 2,
             // What a shell reports of a program that was interrupted.
             Self::Stopped => 130,
-            Self::Pipeline(_) | Self::Pins(_) | Self::Layout(_) | Self::File(_) | Self::Print(_) => 1,
+            Self::Load(LoadError::File(_))
+            | Self::Pipeline(_)
+            | Self::Pins(_)
+            | Self::Layout(_)
+            | Self::File(_)
+            | Self::Print(_) => 1,
+            Self::Usage(_) | Self::Environment(_) | Self::Problems(_) | Self::Load(_) | Self::Unlocked { .. } => 2,
         }
     }
 

@@ -41,7 +41,7 @@ struct Bars(MultiProgress);
 
 struct Bar {
     all: MultiProgress,
-    bar: ProgressBar,
+    shown: ProgressBar,
     what: String,
 }
 
@@ -59,7 +59,7 @@ impl Progress for Bars {
         }
         bar.set_message(what.to_owned());
         bar.enable_steady_tick(std::time::Duration::from_millis(120));
-        Box::new(Bar { all: self.0.clone(), bar, what: what.to_owned() })
+        Box::new(Bar { all: self.0.clone(), shown: bar, what: what.to_owned() })
     }
 
     fn note(&self, text: &str) {
@@ -69,18 +69,18 @@ impl Progress for Bars {
 
 impl Task for Bar {
     fn advance(&self, bytes: u64) {
-        self.bar.inc(bytes);
+        self.shown.inc(bytes);
     }
 
     fn done(&self, how: &str) {
-        let seconds = self.bar.elapsed().as_secs_f64();
+        let seconds = self.shown.elapsed().as_secs_f64();
         let _ = self.all.println(ended(&self.what, how, seconds));
     }
 }
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        self.shown.finish_and_clear();
     }
 }
 

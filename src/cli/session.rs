@@ -34,6 +34,18 @@ pub(super) struct Planned {
     pub(super) plan: Plan,
 }
 
+impl Planned {
+    /// Reads the matrix and plans it. A filter that leaves nothing is a mistake of whoever wrote it.
+    pub(super) fn read(file: &Path, filter: &Filter) -> Result<Self, Failure> {
+        let matrix = pipeline::load_matrix(file)?;
+        let plan = plan::plan(&matrix, &as_filter(filter), Platform::host())?;
+        if plan.tags.is_empty() {
+            return Err(Failure::Usage(nothing_left(&matrix, filter)));
+        }
+        Ok(Self { matrix, plan })
+    }
+}
+
 impl Session {
     pub(super) fn new(global: &Global) -> Result<Self, Failure> {
         let environment = Environment::read()?;
@@ -47,16 +59,6 @@ impl Session {
             ProgressMode::Json => Kind::Json,
         };
         Ok(Self { environment, store, progress: progress::progress(kind) })
-    }
-
-    /// Reads the matrix and plans it. A filter that leaves nothing is a mistake of whoever wrote it.
-    pub(super) fn plan(&self, file: &Path, filter: &Filter) -> Result<Planned, Failure> {
-        let matrix = pipeline::load_matrix(file)?;
-        let plan = plan::plan(&matrix, &as_filter(filter), Platform::host())?;
-        if plan.tags.is_empty() {
-            return Err(Failure::Usage(nothing_left(&matrix, filter)));
-        }
-        Ok(Planned { matrix, plan })
     }
 
     pub(super) fn fetcher(&self, matrix: &Matrix, network: &Network) -> Result<Fetcher, Failure> {
@@ -85,15 +87,24 @@ impl Session {
         Search::new(&self.environment.search_path, self.environment.home.clone())
     }
 
-    pub(super) fn work(&self, planned: Planned, lock: Lock, fetcher: Fetcher, jobs: Option<u16>) -> Work {
+    pub(super) fn work(
+        &self,
+        planned: Planned,
+        lock: Lock,
+        network: &Network,
+        jobs: Option<u16>,
+    ) -> Result<Work, Failure> {
+        let fetcher = self.fetcher(&planned.matrix, network)?;
         let options = Options {
             jobs: jobs.map_or_else(default_jobs, usize::from),
             search_path: self.environment.search_path.clone(),
             home: self.environment.home.clone(),
             epoch: self.environment.epoch,
+            https_proxy: self.environment.https_proxy.clone(),
+            ca_certificates: network.ca_cert.first().cloned().or_else(|| self.environment.ca_certificates.clone()),
         };
         let Planned { matrix, plan } = planned;
-        Work::new(matrix, plan, lock, self.store.clone(), fetcher, Arc::clone(&self.progress), options)
+        Ok(Work::new(matrix, plan, lock, self.store.clone(), fetcher, Arc::clone(&self.progress), options))
     }
 }
 
@@ -103,7 +114,7 @@ pub(super) fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure>
     let result = runtime.block_on(async {
         tokio::select! {
             result = future => Ok(result),
-            _ = stopped() => {
+            () = stopped() => {
                 process::stop_all();
                 Err(Failure::Stopped)
             }

@@ -32,7 +32,7 @@ pub fn load(path: &Path, text: &str, definitions: &[Definition]) -> Result<Matri
         // The first folder that defines a name wins, as the order of `definitions` says.
         match kind {
             DefinitionKind::Variant if !variants.contains_key(name) => {
-                let variant = read::read(path, text, &sink, |table| Variant::read(name, table));
+                let variant = read::read(path, text, &sink, |table| Some(Variant::read(name, table)));
                 variants.insert(name.clone(), variant);
             }
             DefinitionKind::Component if !components.contains_key(name) => {

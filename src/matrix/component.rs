@@ -189,7 +189,7 @@ fn read_kind(kind: &Value<'_>, table: &Table<'_>, files: &[ComponentFile]) -> Op
         "go" => {
             let origin = Origin::read(table);
             let source = GoSource::read(table, files);
-            Some(WayKind::Go { origin: origin?, source: source? })
+            Some(WayKind::Go { origin: origin?, source })
         }
         "file" => {
             let path = table.require("path", "path = \"kubelet\"").and_then(|path| path.parsed::<Template>());
@@ -216,7 +216,7 @@ impl Origin {
 }
 
 impl GoSource {
-    fn read(table: &Table<'_>, files: &[ComponentFile]) -> Option<Self> {
+    fn read(table: &Table<'_>, files: &[ComponentFile]) -> Self {
         for file in files.iter().filter(|file| file.package.is_none()) {
             let help = "write `package = \"./cmd/...\"` for it".to_owned();
             let message = format!("`{}` is to be built from source, but has no Go package", file.name);
@@ -230,13 +230,13 @@ impl GoSource {
             });
             Some((name, template.ok()?))
         });
-        Some(Self {
+        Self {
             import_path: table.string("import-path").map(|path| path.value),
             cgo: table.boolean("cgo").unwrap_or(false),
             tags: tags.unwrap_or_else(|| ByVersion::always(Vec::new())),
             stamps: stamps.collect(),
             kubernetes_stamp: table.boolean("kubernetes-stamp").unwrap_or(false),
             module_proxy: table.string("module-proxy").map(|proxy| proxy.value),
-        })
+        }
     }
 }

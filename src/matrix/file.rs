@@ -131,7 +131,10 @@ impl MatrixFile {
                 value.integer(0..=253_402_300_799).and_then(|seconds| Epoch::try_from(seconds.unsigned_abs()).ok())
             }),
             labels: read_strings(table, "labels"),
-            mirrors: table.get("mirrors").and_then(|value| value.table(read_mirrors)).unwrap_or_default(),
+            mirrors: table
+                .get("mirrors")
+                .and_then(|value| value.table(|mirrors| Some(read_mirrors(mirrors))))
+                .unwrap_or_default(),
             toolchains: table.named("toolchains", Toolchain::read),
             at: table.at().clone(),
         })
@@ -217,10 +220,10 @@ impl Rule {
     }
 }
 
-fn read_mirrors(table: &Table<'_>) -> Option<Vec<(Located<String>, Vec<String>)>> {
+fn read_mirrors(table: &Table<'_>) -> Vec<(Located<String>, Vec<String>)> {
     let read = |(prefix, value): (String, Value<'_>)| {
         let targets = value.list::<String>().into_iter().map(|target| target.value).collect();
         (Located { value: prefix, at: value.at.clone() }, targets)
     };
-    Some(table.values().into_iter().map(read).collect())
+    table.values().into_iter().map(read).collect()
 }

@@ -22,7 +22,7 @@ pub(super) struct Table<'a> {
 
 /// A value being read, with the key it stands under.
 pub(super) struct Value<'a> {
-    value: &'a Spanned<DeValue<'a>>,
+    node: &'a Spanned<DeValue<'a>>,
     pub(super) key: String,
     pub(super) at: At,
     sink: &'a Sink,
@@ -115,7 +115,7 @@ impl<'a> Table<'a> {
     fn value<'s>(&'s self, key: &Spanned<DeString<'_>>, value: &'s Spanned<DeValue<'a>>) -> Value<'s> {
         let at = At { source: Arc::clone(&self.at.source), span: value.span() };
         // `DeValue<'a>` is covariant: the borrow of the table shortens it to `'s`.
-        Value { value, key: key.get_ref().to_string(), at, sink: self.sink }
+        Value { node: value, key: key.get_ref().to_string(), at, sink: self.sink }
     }
 
     /// Reports every key that no reader asked for.
@@ -135,12 +135,12 @@ impl Value<'_> {
     }
 
     fn wrong_type(&self, expected: &str) {
-        let message = format!("`{}` is {}, expected is {expected}", self.key, describe(self.value.get_ref()));
+        let message = format!("`{}` is {}, expected is {expected}", self.key, describe(self.node.get_ref()));
         self.report("wrong-type", message, None);
     }
 
     pub(super) fn string(&self) -> Option<Located<String>> {
-        let text = self.value.get_ref().as_str();
+        let text = self.node.get_ref().as_str();
         if text.is_none() {
             self.wrong_type("a string");
         }
@@ -160,7 +160,7 @@ impl Value<'_> {
     }
 
     pub(super) fn boolean(&self) -> Option<bool> {
-        let value = self.value.get_ref().as_bool();
+        let value = self.node.get_ref().as_bool();
         if value.is_none() {
             self.wrong_type("true or false");
         }
@@ -169,7 +169,7 @@ impl Value<'_> {
 
     /// A whole number within bounds.
     pub(super) fn integer(&self, bounds: std::ops::RangeInclusive<i64>) -> Option<i64> {
-        let DeValue::Integer(integer) = self.value.get_ref() else {
+        let DeValue::Integer(integer) = self.node.get_ref() else {
             self.wrong_type("a whole number");
             return None;
         };
@@ -182,11 +182,11 @@ impl Value<'_> {
     }
 
     pub(super) fn is_table(&self) -> bool {
-        matches!(self.value.get_ref(), DeValue::Table(_))
+        matches!(self.node.get_ref(), DeValue::Table(_))
     }
 
     pub(super) fn is_list_of_tables(&self) -> bool {
-        self.value
+        self.node
             .get_ref()
             .as_array()
             .is_some_and(|items| !items.is_empty() && items.iter().all(|item| item.get_ref().is_table()))
@@ -194,14 +194,14 @@ impl Value<'_> {
 
     /// The items of an array, `None` (reported) when it is none.
     pub(super) fn items(&self) -> Option<Vec<Value<'_>>> {
-        let Some(items) = self.value.get_ref().as_array() else {
+        let Some(items) = self.node.get_ref().as_array() else {
             self.wrong_type("a list");
             return None;
         };
-        let item = |value| Value {
-            value,
+        let item = |node| Value {
+            node,
             key: self.key.clone(),
-            at: At { source: Arc::clone(&self.at.source), span: Spanned::span(value) },
+            at: At { source: Arc::clone(&self.at.source), span: Spanned::span(node) },
             sink: self.sink,
         };
         Some(items.iter().map(item).collect())
@@ -209,14 +209,14 @@ impl Value<'_> {
 
     /// A list of strings that are each parsed; a single string stands for a list of one.
     pub(super) fn list<T: FromStr<Err: Display>>(&self) -> Vec<Located<T>> {
-        if self.value.get_ref().is_str() {
+        if self.node.get_ref().is_str() {
             return self.parsed().into_iter().collect();
         }
         self.items().unwrap_or_default().iter().filter_map(Value::parsed).collect()
     }
 
     pub(super) fn table<T>(&self, read: impl FnOnce(&Table<'_>) -> Option<T>) -> Option<T> {
-        let Some(entries) = self.value.get_ref().as_table() else {
+        let Some(entries) = self.node.get_ref().as_table() else {
             self.wrong_type("a table");
             return None;
         };

@@ -40,10 +40,10 @@ pub struct Use {
 }
 
 impl Variant {
-    pub(super) fn read(name: &str, table: &Table<'_>) -> Option<Self> {
+    pub(super) fn read(name: &str, table: &Table<'_>) -> Self {
         // Asked for its own sake: a sentence for people that no image holds.
         let _ = table.string("description");
-        Some(Self {
+        Self {
             name: name.to_owned(),
             infix: table.string("infix").map_or_else(|| name.to_owned(), |infix| infix.value),
             image: table.string("image"),
@@ -59,7 +59,7 @@ impl Variant {
             stop_signal: table.string("stop-signal").map(|signal| signal.value),
             working_dir: table.string("working-dir").map(|folder| folder.value),
             at: table.at().clone(),
-        })
+        }
     }
 
     /// Takes over from `base` what this variant does not say itself. Lists that add up (components, files, volumes)

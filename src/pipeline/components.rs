@@ -205,7 +205,7 @@ async fn compile(
             stamps.extend(kubernetes::build::stamps(&component.kubernetes, work.lock.epoch, commit.as_deref()));
         }
         let named = component.files.iter().zip(packages);
-        let build = GoBuild {
+        let request = GoBuild {
             source: source.digest,
             platform: component.platform,
             packages: named.map(|(file, path)| Package { name: file.name.clone(), path: path.clone() }).collect(),
@@ -217,7 +217,7 @@ async fn compile(
             modules: work.modules(go.module_proxy.as_deref()),
         };
         let toolchains = toolchains(&component, &tools);
-        let built = gosource::build::build(work.store(), &toolchains?, &build, &tree, work.progress(), work.jobs())?;
+        let built = gosource::build::build(work.store(), &toolchains?, &request, &tree, work.progress(), work.jobs())?;
         let program = |file: &crate::plan::File| built.get(&file.name).copied().ok_or(Step::Missing(file.name.clone()));
         component.files.iter().map(program).collect()
     })

@@ -28,9 +28,8 @@ pub enum LoadError {
 
 /// Reads a matrix file with all definitions that it uses.
 pub fn load_matrix(path: &Path) -> Result<Matrix, LoadError> {
-    let text = files::read_text(path, LARGEST_FILE).map_err(|error| match error.is_not_found() {
-        true => LoadError::NoMatrix { path: path.to_owned() },
-        false => error.into(),
+    let text = files::read_text(path, LARGEST_FILE).map_err(|error| {
+        if error.is_not_found() { LoadError::NoMatrix { path: path.to_owned() } } else { error.into() }
     })?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut definitions = Vec::new();

@@ -22,7 +22,6 @@ impl<T> Once<T> {
     where
         F: Future<Output = Result<T, PipelineError>>,
     {
-        let made = self.cells[index].get_or_init(|| async { make().await.map(Arc::new).map_err(Arc::new) }).await;
-        made.clone()
+        self.cells[index].get_or_init(|| async { make().await.map(Arc::new).map_err(Arc::new) }).await.clone()
     }
 }

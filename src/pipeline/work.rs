@@ -30,6 +30,10 @@ pub struct Options {
     pub home: Option<PathBuf>,
     /// The time that images mention, over that of the lock.
     pub epoch: Option<Epoch>,
+    /// For compilers that download modules, as `HTTPS_PROXY` says it.
+    pub https_proxy: Option<String>,
+    /// A certificate authority for the same.
+    pub ca_certificates: Option<PathBuf>,
 }
 
 /// One run over one plan.
@@ -135,11 +139,12 @@ impl Work {
         self.compiler.lock().await
     }
 
+    /// Where modules come from that a source does not carry.
     pub(super) fn modules(&self, proxy: Option<&str>) -> Modules {
         proxy.map_or(Modules::InTree, |proxy| Modules::Download {
             proxy: proxy.to_owned(),
-            https_proxy: None,
-            ca_certificates: None,
+            https_proxy: self.options.https_proxy.clone(),
+            ca_certificates: self.options.ca_certificates.clone(),
         })
     }
 }

@@ -60,14 +60,13 @@ impl<'a> Builder<'a> {
             let wanted = variant.pack.as_ref().is_none_or(|pack| pack.iter().any(|packed| packed.value == *name));
             let pack = component.pack && wanted;
             let key = (name.clone(), kubernetes.clone(), platform, pack);
-            let index = match self.known.get(&key) {
-                Some(index) => *index,
-                None => {
-                    let planned = self.component(component, kubernetes, platform, pack);
-                    let index = planned.map(|planned| self.keep(planned));
-                    self.known.insert(key, index);
-                    index
-                }
+            let index = if let Some(index) = self.known.get(&key) {
+                *index
+            } else {
+                let planned = self.component(component, kubernetes, platform, pack);
+                let index = planned.map(|planned| self.keep(planned));
+                self.known.insert(key, index);
+                index
             };
             // All components are planned even after one has failed: its problems are not the only ones.
             match (index, &mut indexes) {

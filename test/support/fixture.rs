@@ -6,8 +6,6 @@ use std::{
     process::{Command, Output},
 };
 
-use sha2::{Digest as _, Sha256};
-
 /// The host name that the fixture's URLs have; nothing answers to it.
 pub const HOST: &str = "https://fixture.invalid";
 
@@ -145,7 +143,7 @@ pub fn fails(command: &mut Command, code: i32) -> String {
 }
 
 pub fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    kletimg::base::Digest::of(bytes).hex()
 }
 
 /// An entry of a tar that a test makes.

@@ -9,19 +9,17 @@ use super::super::{
 };
 use crate::{
     base::Epoch,
-    inputs::fetch::Fetcher,
     pipeline::{self, Built, Work, locking},
     plan::Lock,
     report::SizeTable,
 };
 
 pub(super) fn run(session: &Session, args: &args::Build) -> Result<ExitCode, Failure> {
-    let planned = session.plan(&args.matrix.file, &args.filter)?;
+    let planned = Planned::read(&args.matrix.file, &args.filter)?;
     if args.print {
         let lock = pipeline::load_lock(&args.matrix.file)?.unwrap_or_else(|| Lock::new(Epoch::default()));
-        let fetcher = session.fetcher(&planned.matrix, &args.network)?;
         let plan = planned.plan.clone();
-        let stock = pipeline::stock(&session.work(planned, lock, fetcher, args.jobs));
+        let stock = pipeline::stock(&session.work(planned, lock, &args.network, args.jobs)?);
         super::plan::print_plan(&plan, &stock)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -43,7 +41,6 @@ pub(super) async fn locked(
     locked: bool,
     jobs: Option<u16>,
 ) -> Result<Work, Failure> {
-    let fetcher = session.fetcher(&planned.matrix, network)?;
     let lock = match pipeline::load_lock(file)? {
         Some(lock) => lock,
         None if locked => return Err(Failure::Unlocked { what: vec![format!("{} is not there", lock_name(file))] }),
@@ -53,27 +50,29 @@ pub(super) async fn locked(
     if locked && !missing.is_empty() {
         return Err(Failure::Unlocked { what: missing.iter().map(|input| input.purpose.clone()).collect() });
     }
-    let lock = pin(session, &planned, file, &fetcher, lock, locked).await?;
-    Ok(session.work(planned, lock, fetcher, jobs))
+    let lock = if locked { lock } else { pin(session, &planned, file, network, lock).await? };
+    session.work(planned, lock, network, jobs)
 }
 
 async fn pin(
     session: &Session,
     planned: &Planned,
     file: &Path,
-    fetcher: &Fetcher,
+    network: &Network,
     lock: Lock,
-    locked: bool,
 ) -> Result<Lock, Failure> {
-    if locked {
-        return Ok(lock);
-    }
     let before = lock.clone();
-    let lock = locking::pin(fetcher, &planned.plan, lock).await.map_err(Failure::Pins)?;
+    let fetcher = session.fetcher(&planned.matrix, network)?;
+    let lock = locking::pin(&fetcher, &planned.plan, lock).await.map_err(Failure::Pins)?;
     let lock = locking::pin_tools(&session.search(), &session.store, &planned.plan, lock);
     if lock != before {
         pipeline::save_lock(file, &lock)?;
-        session.progress.note(&format!("pinned {} inputs in {}", lock.inputs.len(), lock_name(file)));
+        session.progress.note(&format!(
+            "{} pins {} inputs and {} tools",
+            lock_name(file),
+            lock.inputs.len(),
+            lock.tools.len()
+        ));
     }
     Ok(lock)
 }

@@ -6,7 +6,7 @@ use super::{
     super::{
         args,
         failure::Failure,
-        session::{Session, block_on},
+        session::{Planned, Session, block_on},
     },
     build::{first_epoch, lock_name, locked},
 };
@@ -19,7 +19,7 @@ use crate::{
 pub(super) fn lock(session: &Session, args: &args::Lock) -> Result<ExitCode, Failure> {
     let file = &args.matrix.file;
     // A lock pins the whole matrix: a filter here would make a lock that the next build has to complete.
-    let planned = session.plan(file, &args::Filter::default())?;
+    let planned = Planned::read(file, &args::Filter::default())?;
     let existing = pipeline::load_lock(file)?;
     let mut lock = existing.clone().unwrap_or_else(|| Lock::new(first_epoch(session, &planned)));
     if args.locked {
@@ -48,7 +48,7 @@ pub(super) fn lock(session: &Session, args: &args::Lock) -> Result<ExitCode, Fai
 }
 
 pub(super) fn fetch(session: &Session, args: &args::Fetch) -> Result<ExitCode, Failure> {
-    let planned = session.plan(&args.matrix.file, &args.filter)?;
+    let planned = Planned::read(&args.matrix.file, &args.filter)?;
     let blobs = block_on(async {
         let work = locked(session, planned, &args.matrix.file, &args.network, args.locked, None).await?;
         locking::fetch(&Arc::new(work)).await.map_err(|error| Failure::Pipeline(Arc::new(error)))

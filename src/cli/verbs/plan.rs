@@ -7,7 +7,7 @@ use serde_json::json;
 use super::super::{
     args::{self, PlanFormat},
     failure::Failure,
-    session::Session,
+    session::{Planned, Session},
 };
 use crate::{
     base::Epoch,
@@ -17,12 +17,11 @@ use crate::{
 };
 
 pub(super) fn run(session: &Session, args: &args::Plan) -> Result<ExitCode, Failure> {
-    let planned = session.plan(&args.matrix.file, &args.filter)?;
+    let planned = Planned::read(&args.matrix.file, &args.filter)?;
     // Without a lock nothing is pinned, and nothing compiled with its time can be found.
     let lock = pipeline::load_lock(&args.matrix.file)?.unwrap_or_else(|| Lock::new(Epoch::default()));
-    let fetcher = session.fetcher(&planned.matrix, &args::Network::default())?;
     let plan = planned.plan.clone();
-    let stock = pipeline::stock(&session.work(planned, lock, fetcher, None));
+    let stock = pipeline::stock(&session.work(planned, lock, &args::Network::default(), None)?);
     if args.print || args.format == PlanFormat::Json {
         print_plan(&plan, &stock)?;
     } else {
