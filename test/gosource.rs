@@ -189,6 +189,7 @@ fn a_program_with_c_in_it_is_static_and_runs_everywhere() {
         let bytes = std::fs::read(store.path(&built["c"].digest)).unwrap();
         let elf = goblin::elf::Elf::parse(&bytes).unwrap();
         assert_eq!((elf.interpreter, elf.libraries.len()), (None, 0), "{platform}");
+        assert_eq!(elf.header.e_type, goblin::elf::header::ET_EXEC, "{platform}");
         let debug = elf.section_headers.iter().filter_map(|section| elf.shdr_strtab.get_at(section.sh_name));
         assert_eq!(debug.filter(|name| name.starts_with(".debug") || *name == ".symtab").count(), 0, "{platform}");
         if let Some(printed) = output(&store, &built["c"], platform, &[]) {

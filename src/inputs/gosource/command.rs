@@ -10,8 +10,9 @@
 //! - C is compiled with `-O2` instead of Go's default `-g -O2`. Debug information is where folders get in; also, Go
 //!   repeats these flags when it links, where a `-g` takes back the `-s` that `-ldflags=-s` gave to zig, and the result
 //!   is a quarter larger. Without an `-O`, `zig cc` would instrument C with traps for undefined behaviour.
-//! - `-O2 -s` are a part of the compiler's name too, so that all of Go's calls have them, its probes of what the
-//!   linker can do among them: zig compiles a whole musl for each combination of them that it meets.
+//! - `-O2 -s -fPIC -fno-lto` are a part of the compiler's name too, so that all of Go's calls have them, its probes of
+//!   what the linker can do among them. For each combination of them zig compiles a whole musl, which takes longer than
+//!   a small program; and sources that are linked at once, as in a probe, it would compile for link-time optimisation.
 //! - `-ffile-prefix-map` covers `__FILE__` in headers of the sources.
 //!
 //! cgo programs are linked statically with zig's musl: they run on any base, and no `netgo` or `osusergo` is needed,
@@ -158,11 +159,12 @@ impl Compile<'_> {
     fn c_compiler(&self) -> Vec<(&'static str, OsString)> {
         let Some(zig) = self.zig else { return Vec::new() };
         let (name, target) = (compiler_name(zig), self.build.platform.zig_target());
+        let always = format!("-target {target} -O2 -s -fPIC -fno-lto");
         let map = format!("-O2 -ffile-prefix-map={}=.", self.placed.folder.display());
         let cache = self.folders.store.join("zig");
         vec![
-            ("CC", format!("{name} cc -target {target} -O2 -s").into()),
-            ("CXX", format!("{name} c++ -target {target} -O2 -s").into()),
+            ("CC", format!("{name} cc {always}").into()),
+            ("CXX", format!("{name} c++ {always}").into()),
             ("CGO_CFLAGS", map.clone().into()),
             ("CGO_CXXFLAGS", map.into()),
             ("CGO_LDFLAGS", "-O2".into()),
