@@ -2,6 +2,8 @@
 //!
 //! Run with `cargo bench --bench plan`.
 
+#![allow(clippy::expect_used, reason = "a bench without its input has nothing to measure")]
+
 use std::{hint::black_box, path::Path};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

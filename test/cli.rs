@@ -5,7 +5,7 @@
 
 mod support;
 
-use std::{fs, os::unix::process::CommandExt as _, process::Command};
+use std::{fmt::Write as _, fs, os::unix::process::CommandExt as _, process::Command};
 
 use support::fixture::{self, Entry, Fixture, HOST, fails, state, succeeds, tar_gz};
 
@@ -276,6 +276,36 @@ fn wrong_files_and_wrong_usage_end_with_2_and_say_what_to_write() {
 }
 
 #[test]
+fn a_tool_that_is_missing_is_named_with_how_to_get_it() {
+    let cases: [(&[(&str, &str, &str)], &str, &[&str]); 2] = [
+        (&[("m/components/tool.toml", "pack = false\n", "")], "extra", &["upx-ucl", "toolchains.upx"]),
+        (
+            &[
+                ("m/components/kubelet.toml", "kind = \"release\"", "kind = \"go\"\ncgo = true"),
+                ("m/components/kubelet.toml", "daemon = true", "daemon = true\npackage = \"./cmd/kubelet\""),
+            ],
+            "plain",
+            // Debian's Go is found without PATH; where there is none, that is what is missing first.
+            &["PyPI: ", "toolchains."],
+        ),
+    ];
+    for (edits, variant, expected) in cases {
+        let fixture = Fixture::new();
+        for (file, from, to) in edits {
+            fixture.edit(file, from, to);
+        }
+        let mut command = fixture.mirrored(&["matrix", "build", "--variant", variant, "--platform", "linux/amd64"]);
+        let message = fails(command.env("PATH", "/nonexistent"), 1);
+        for part in expected {
+            assert!(message.contains(part), "{part} is not in: {message}");
+        }
+        let mut plan = fixture.kletimg(&["matrix", "plan", "--variant", variant]);
+        let shown = succeeds(plan.env("PATH", "/nonexistent"));
+        assert!(String::from_utf8_lossy(&shown.stdout).contains("warning: "), "a plan tells it beforehand");
+    }
+}
+
+#[test]
 fn a_damaged_lock_is_not_overwritten() {
     let fixture = Fixture::new();
     fixture.write("m/matrix.lock", "format = 1\n<<<<<<< ours\n");
@@ -348,7 +378,7 @@ fn every_verb_explains_itself() {
         arguments.push("--help");
         let mut command = fixture.kletimg(&arguments);
         let output = succeeds(command.env("COLUMNS", "100"));
-        all.push_str(&format!("$ kletimg {}\n{}\n", arguments.join(" "), String::from_utf8_lossy(&output.stdout)));
+        let _ = writeln!(all, "$ kletimg {}\n{}", arguments.join(" "), String::from_utf8_lossy(&output.stdout));
     }
     insta::assert_snapshot!("help", all);
     for shell in ["bash", "zsh", "fish"] {

@@ -34,9 +34,9 @@ pub struct Upx {
 
 #[derive(Debug, thiserror::Error)]
 pub enum UpxError {
-    #[error("finding UPX: there is no `upx` on PATH: {HOW_TO_GET}")]
+    #[error("there is no `upx` on PATH: {HOW_TO_GET}")]
     NotOnPath,
-    #[error("finding UPX: {} is not there: {HOW_TO_GET}", .0.display())]
+    #[error("{} is not there: {HOW_TO_GET}", .0.display())]
     Missing(PathBuf),
     #[error("asking UPX for its version: {0}")]
     Run(#[from] ProcessError),

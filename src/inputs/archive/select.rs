@@ -141,7 +141,8 @@ mod tests {
 
     #[test]
     fn the_top_folder_must_hold_everything() {
-        let cases: [(&[(&str, Node)], Option<&str>); 6] = [
+        type Case<'a> = (&'a [(&'a str, Node)], Option<&'a str>);
+        let cases: [Case<'_>; 6] = [
             (&[("k8s", Node::Directory), ("k8s/a", file(1))], Some("k8s")),
             (&[("k8s/a", file(1)), ("k8s/b", file(1))], Some("k8s")),
             (&[("k8s/a", file(1)), ("k8s-b", file(1))], None),
