@@ -1,7 +1,7 @@
 //! What a layer costs: the archive alone (with both digests), and each codec by threads.
 //!
 //! `KLETIMG_BENCH_BINARY` names a real program, such as a stripped kubelet, to be the layer's content; without it this
-//! program itself is repeated up to 60 MB.
+//! program itself is repeated up to 60 MB. zstd 19 is left out: one pass takes longer than all of this.
 
 use std::{
     hint::black_box,
@@ -70,12 +70,7 @@ fn layers(criterion: &mut Criterion) {
     for (name, tree) in &trees {
         bench(format!("tar, {name}"), tree, Codec::None, 1);
     }
-    let codecs = [
-        ("gzip 6", Codec::Gzip(gzip6)),
-        ("gzip 12", Codec::default()),
-        ("zstd 3", Codec::Zstd(zstd3)),
-        ("zstd 19", Codec::Zstd(ZstdLevel::HIGHEST)),
-    ];
+    let codecs = [("gzip 6", Codec::Gzip(gzip6)), ("gzip 12", Codec::default()), ("zstd 3", Codec::Zstd(zstd3))];
     for (name, codec) in codecs {
         for threads in [1, 2] {
             bench(format!("{name}, {threads} threads"), &trees[0].1, codec, threads);
