@@ -126,7 +126,7 @@ fn copy_matrix(from: &Path, to: &Path) {
             copy_matrix(&path, &target);
         } else {
             let text = fs::read_to_string(&path).unwrap();
-            fs::write(target, text.replace("\"../..\"", &format!("{:?}", checkout()))).unwrap();
+            fs::write(target, text.replace("../..", &checkout().display().to_string())).unwrap();
         }
     }
 }

@@ -19,8 +19,8 @@ use crate::{
 };
 
 /// How to get UPX, for every message that says it is missing.
-const HOW_TO_GET: &str = "install it (Debian: `upx-ucl`, in bookworm from backports; Alpine: `upx`), declare it as a \
-                          tool in the matrix file, or set `pack = false`";
+const HOW_TO_GET: &str = "install it (Debian: `upx-ucl`, in bookworm from backports; Alpine: `upx`), declare it in \
+                          matrix.toml under [toolchains.upx], or set `pack = false`";
 
 /// A UPX program that answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
