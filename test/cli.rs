@@ -277,7 +277,8 @@ fn wrong_files_and_wrong_usage_end_with_2_and_say_what_to_write() {
 
 #[test]
 fn a_tool_that_is_missing_is_named_with_how_to_get_it() {
-    let cases: [(&[(&str, &str, &str)], &str, &[&str]); 2] = [
+    type Case<'a> = (&'a [(&'a str, &'a str, &'a str)], &'a str, &'a [&'a str]);
+    let cases: [Case<'_>; 2] = [
         (&[("m/components/tool.toml", "pack = false\n", "")], "extra", &["upx-ucl", "toolchains.upx"]),
         (
             &[

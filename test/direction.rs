@@ -17,28 +17,45 @@ const STAGES: [&str; 9] = ["matrix", "plan", "inputs", "binaries", "rootfs", "la
 /// Modules that do no input or output: neither the host nor the store.
 const PURE: [&str; 8] = ["base", "kubernetes", "matrix", "plan", "rootfs", "layers", "images", "report"];
 
+/// Every top module.
+const MODULES: [&str; 15] = [
+    "base",
+    "host",
+    "kubernetes",
+    "matrix",
+    "plan",
+    "inputs",
+    "binaries",
+    "rootfs",
+    "layers",
+    "images",
+    "outputs",
+    "report",
+    "pipeline",
+    "cli",
+    "settings",
+];
+
 /// Crates and standard modules that have one home.
-const HOMES: [(&str, &[&str]); 9] = [
+const HOMES: [(&str, &[&str]); 8] = [
     ("std::fs", &["host"]),
     ("std::process::Command", &["host"]),
     ("std::env::var", &["settings"]),
-    ("env::var", &["settings"]),
-    ("clap::", &["cli"]),
-    ("miette::", &["cli"]),
-    ("object::", &["binaries"]),
-    ("goblin::", &["binaries"]),
-    ("bollard::", &["outputs"]),
+    ("std::env::var_os", &["settings"]),
+    ("clap", &["cli"]),
+    ("miette", &["cli"]),
+    ("object", &["binaries"]),
+    ("goblin", &["binaries"]),
 ];
 
 #[test]
 fn imports_run_one_way() {
     let mut wrong = Vec::new();
     for (path, module, text) in sources() {
-        for (number, line) in code_lines(&text) {
-            for used in crate_modules(line) {
-                if !may_use(&module, used) {
-                    wrong.push(format!("{}:{number}: `{module}` uses `{used}`", path.display()));
-                }
+        for (number, named) in paths(&text) {
+            let used = named.strip_prefix("crate::").map(|below| below.split("::").next().unwrap_or(below));
+            if let Some(used) = used.filter(|used| MODULES.contains(used) && !may_use(&module, used)) {
+                wrong.push(format!("{}:{number}: `{module}` uses `{used}`", path.display()));
             }
         }
     }
@@ -49,8 +66,9 @@ fn imports_run_one_way() {
 fn what_has_one_home_is_used_only_there() {
     let mut wrong = Vec::new();
     for (path, module, text) in sources() {
-        for (number, line) in code_lines(&text) {
-            for (name, homes) in HOMES.iter().filter(|(name, homes)| names(line, name) && !homes.contains(&&*module)) {
+        for (number, named) in paths(&text) {
+            let home = HOMES.iter().find(|(name, _)| named == *name || named.starts_with(&format!("{name}::")));
+            if let Some((name, homes)) = home.filter(|(_, homes)| !homes.contains(&&*module)) {
                 wrong.push(format!("{}:{number}: `{name}` belongs to {}", path.display(), homes.join(", ")));
             }
         }
@@ -129,62 +147,63 @@ fn sources() -> Vec<(PathBuf, String, String)> {
     found
 }
 
-/// Lines of code with their numbers; comments and the unit tests at a file's end are left out, because a test may set
-/// the stage with anything.
-fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.lines()
-        .enumerate()
-        .take_while(|(_, line)| !line.starts_with("#[cfg(test)]"))
-        .map(|(i, line)| (i + 1, line))
-        .filter(|(_, line)| !line.trim_start().starts_with("//"))
-}
-
-/// The top modules that a line names after `crate::`, also inside `crate::{a, b::c}` on one line or on lines of its
-/// own.
-fn crate_modules(line: &str) -> Vec<&str> {
-    let mut used = Vec::new();
-    let mut rest = line;
-    while let Some((_, tail)) = rest.split_once("crate::") {
-        used.extend(group_heads(tail));
-        rest = tail;
-    }
-    // A `use crate::{` group that rustfmt broke over lines: each line begins with a module of ours.
-    let head = line.trim_start();
-    if line.starts_with("    ") && !line.starts_with("     ") {
-        let name: String = head.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-        let follows = &head[name.len()..];
-        let known = ["base", "host", "kubernetes", "pipeline", "cli", "settings"].contains(&name.as_str())
-            || STAGES.contains(&name.as_str());
-        if known && follows.starts_with("::") && line.trim_end().ends_with(',') && !head.contains('(') {
-            used.push(&head[..name.len()]);
+/// Every path of modules that the code names, with its line: those of `use` with their groups resolved, and those
+/// that stand in expressions. Comments and the unit tests at a file's end are left out, because a test may set the
+/// stage with anything.
+fn paths(text: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let mut statement: Option<(usize, String)> = None;
+    for (i, line) in text.lines().enumerate().take_while(|(_, line)| !line.starts_with("#[cfg(test)]")) {
+        let code = line.split("//").next().unwrap_or(line).trim();
+        let begins = ["use ", "pub use ", "pub(crate) use ", "pub(super) use "];
+        if let Some(tree) = begins.iter().find_map(|begin| code.strip_prefix(begin)) {
+            statement = Some((i + 1, tree.to_owned()));
+        } else if let Some((_, tree)) = &mut statement {
+            tree.push_str(code);
+        } else {
+            let words = code.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'));
+            found.extend(words.filter(|word| word.contains("::")).map(|word| (i + 1, word.to_owned())));
+        }
+        if let Some((number, tree)) = statement.take_if(|(_, tree)| tree.ends_with(';')) {
+            let mut expanded = Vec::new();
+            expand("", tree.trim_end_matches(';'), &mut expanded);
+            found.extend(expanded.into_iter().map(|path| (number, path)));
         }
     }
-    used
+    found
 }
 
-fn group_heads(tail: &str) -> Vec<&str> {
-    let head = |text: &'_ str| text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len());
-    let Some(group) = tail.strip_prefix('{') else { return vec![&tail[..head(tail)]] };
-    let (mut depth, mut heads, mut at_head) = (0, Vec::new(), true);
+/// `a::{b, c::{d, self}}` as `a::b`, `a::c::d`, `a::c`.
+fn expand(prefix: &str, tree: &str, found: &mut Vec<String>) {
+    let tree = tree.trim();
+    let Some((head, group)) = tree.split_once('{') else {
+        let name = tree.split(" as ").next().unwrap_or(tree).trim_end_matches("::self");
+        if !name.is_empty() {
+            let path =
+                if name == "self" { prefix.trim_end_matches("::").to_owned() } else { format!("{prefix}{name}") };
+            found.push(path);
+        }
+        return;
+    };
+    let group = group.strip_suffix('}').unwrap_or(group);
+    let (mut depth, mut begin) = (0, 0);
     for (i, c) in group.char_indices() {
         match c {
             '{' => depth += 1,
-            '}' if depth == 0 => break,
             '}' => depth -= 1,
-            ',' if depth == 0 => at_head = true,
-            c if at_head && !c.is_whitespace() => {
-                heads.push(&group[i..i + head(&group[i..])]);
-                at_head = false;
+            ',' if depth == 0 => {
+                expand(&format!("{prefix}{head}"), &group[begin..i], found);
+                begin = i + 1;
             }
             _ => {}
         }
     }
-    heads
+    expand(&format!("{prefix}{head}"), &group[begin..], found);
 }
 
-fn names(line: &str, name: &str) -> bool {
-    line.match_indices(name).any(|(i, _)| {
-        let before = line[..i].chars().next_back();
-        before.is_none_or(|c| !(c.is_alphanumeric() || c == '_' || c == ':'))
-    })
+#[test]
+fn groups_of_use_are_resolved() {
+    let text = "use std::{\n    fs,\n    io::{self, Read as _},\n};\nuse crate::{base::Tree, host};\nfn f() { crate::cli::run() }";
+    let found: Vec<_> = paths(text).into_iter().map(|(_, path)| path).collect();
+    assert_eq!(found, ["std::fs", "std::io", "std::io::Read", "crate::base::Tree", "crate::host", "crate::cli::run"]);
 }

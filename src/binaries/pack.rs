@@ -5,7 +5,7 @@
 //! an error and then crash. Those that are known by their headers are skipped here, with the reason; the others are what
 //! [`super::prove`] is for.
 
-use std::{fs::File, time::Duration};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     base::{Blob, Platform, size::Bytes},
     host::{
-        files::{self, FileError},
+        files::{self, File, FileError},
         process::{self, ProcessError, Program},
     },
     inputs::store::{ActionKey, Store, StoreError},

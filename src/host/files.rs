@@ -1,7 +1,9 @@
 //! Files that appear whole or not at all.
 
+/// An open file, for stages that hold one; what is done by path is done here.
+pub use std::fs::File;
 use std::{
-    fs::{self, File},
+    fs,
     io::{self, Read, Seek as _, SeekFrom, Write},
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},

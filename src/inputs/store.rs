@@ -15,7 +15,6 @@
 
 use std::{
     borrow::Cow,
-    fs::File,
     io::{self, Read as _, Seek as _, SeekFrom, Write},
     path::{Path, PathBuf},
 };
@@ -25,7 +24,7 @@ use serde::{Serialize, de::DeserializeOwned};
 pub use crate::base::ActionKey;
 use crate::{
     base::{Blob, Content, Digest, digest::Hashing},
-    host::files::{self, FileError, FileLock, Pending, Scratch},
+    host::files::{self, File, FileError, FileLock, Pending, Scratch},
 };
 
 /// The store in one folder, by default `kletimg` in the user's cache folder.
