@@ -29,9 +29,9 @@ pub enum Constraint<'a> {
 /// Which outcomes of a comparison satisfy, and whether it is made fuzzily.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Operator {
-    less: bool,
+    /// `<` or `>`, where one of them is there.
+    direction: Option<Ordering>,
     equal: bool,
-    greater: bool,
     fuzzy: bool,
 }
 
@@ -88,28 +88,28 @@ impl<'a> Dependency<'a> {
 impl Operator {
     fn read(text: &str) -> Option<Self> {
         let has = |c| text.contains(c);
-        let fuzzy = has('~');
-        let operator = Self { less: has('<'), equal: has('=') || fuzzy, greater: has('>'), fuzzy };
-        // `<>` in any mixture says either nothing or what `><` says.
-        (!(operator.less && operator.greater)).then_some(operator)
+        let direction = match (has('<'), has('>')) {
+            // Both in any mixture say either nothing or what `><` says.
+            (true, true) => return None,
+            (true, false) => Some(Ordering::Less),
+            (false, true) => Some(Ordering::Greater),
+            (false, false) => None,
+        };
+        Some(Self { direction, equal: has('=') || has('~'), fuzzy: has('~') })
     }
 
     /// Whether `version` satisfies `operator wanted`.
     pub fn holds(self, version: Version<'_>, wanted: Version<'_>) -> bool {
         let order = if self.fuzzy { version.compare_fuzzily(wanted) } else { version.cmp(&wanted) };
-        match order {
-            Ordering::Less => self.less,
-            Ordering::Equal => self.equal,
-            Ordering::Greater => self.greater,
-        }
+        self.direction == Some(order) || (self.equal && order == Ordering::Equal)
     }
 }
 
 impl fmt::Display for Operator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let direction = match (self.less, self.greater) {
-            (true, _) => "<",
-            (_, true) => ">",
+        let direction = match self.direction {
+            Some(Ordering::Less) => "<",
+            Some(Ordering::Greater) => ">",
             _ => "",
         };
         let equal = match (self.fuzzy, self.equal) {

@@ -24,6 +24,11 @@ impl<'a> Version<'a> {
         if is_valid(text) { Ok(Self(text)) } else { Err(InvalidVersion(text.to_owned())) }
     }
 
+    /// A text that was parsed before.
+    pub(super) const fn checked(text: &'a str) -> Self {
+        Self(text)
+    }
+
     pub const fn as_str(self) -> &'a str {
         self.0
     }
