@@ -233,6 +233,19 @@ impl From<Range<usize>> for Span {
     }
 }
 
+/// One package, with its own text.
+#[derive(Clone, Debug)]
+pub struct OwnedPackage {
+    text: String,
+    record: Record,
+}
+
+impl OwnedPackage {
+    pub fn as_package(&self) -> Package<'_> {
+        Package { text: &self.text, record: &self.record }
+    }
+}
+
 /// One package of an index.
 #[derive(Clone, Copy, Debug)]
 pub struct Package<'a> {
@@ -324,6 +337,16 @@ impl<'a> Package<'a> {
         self.slice(self.record.whole)
     }
 
+    /// A copy that stands without the index.
+    pub fn to_owned(self) -> OwnedPackage {
+        let begin = self.record.whole.begin;
+        let moved = |span: Span| Span { begin: span.begin.saturating_sub(begin), end: span.end.saturating_sub(begin) };
+        let mut record = self.record.clone();
+        record.whole = moved(record.whole);
+        record.fields = record.fields.map(moved);
+        OwnedPackage { text: self.record().to_owned(), record }
+    }
+
     fn dependencies(self, field: Field) -> impl Iterator<Item = Dependency<'a>> {
         // Reading the index has found every error there could be.
         Dependency::list(self.field(field)).filter_map(Result::ok)
@@ -366,6 +389,8 @@ mod tests {
         assert_eq!(package.provides().next().unwrap().name, "so:libc.musl-x86_64.so.1");
         assert_eq!(package.install_if().count(), 2);
         assert_eq!(package.record(), RECORD.trim_end());
+        let owned = package.to_owned();
+        assert_eq!((owned.as_package().name(), owned.as_package().record()), ("musl", RECORD.trim_end()));
         assert_eq!(package.file_name(), "musl-1.2.4-r2.apk");
     }
 

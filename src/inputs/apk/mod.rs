@@ -5,5 +5,6 @@ pub mod container;
 pub mod dependency;
 pub mod index;
 pub mod repository;
+pub mod resolver;
 pub mod signature;
 pub mod version;
