@@ -38,7 +38,9 @@ impl Reference {
             let to = root.path().join("repos").join(name);
             fs::create_dir_all(&to).unwrap();
             run(Command::new("cp").arg("-r").arg(folder.join("x86_64")).arg(to));
-            list += &format!("/repos/{name}\n");
+            list.push_str("/repos/");
+            list.push_str(name);
+            list.push('\n');
         }
         fs::write(root.path().join("repos/repositories"), list).unwrap();
         Some(Self { root })

@@ -1,6 +1,7 @@
 //! The resolver against `apk add --simulate`: the same packages, versions and order, and the same refusals.
 
 use kletimg::inputs::apk::{
+    index::Package,
     repository::VerifiedIndex,
     resolver::{self, Repository, ResolveError, World},
 };
@@ -20,7 +21,7 @@ fn resolve(indexes: &[VerifiedIndex], packages: &[&str]) -> Result<Vec<String>, 
     Ok(selected.iter().map(title).collect())
 }
 
-/// Numbers that are always the same (SplitMix64).
+/// Numbers that are always the same (`SplitMix64`).
 struct Numbers(u64);
 
 impl Numbers {
@@ -85,8 +86,7 @@ fn sets_of_packages_by_chance_are_resolved_as_by_apk() {
     let Some(data) = parts::alpine_data() else { return };
     let Some(reference) = Reference::with_indexes(&data) else { return };
     let indexes = indexes(&data);
-    let names: Vec<_> =
-        indexes.iter().flat_map(|index| index.index().packages()).map(|package| package.name()).collect();
+    let names: Vec<_> = indexes.iter().flat_map(|index| index.index().packages()).map(Package::name).collect();
     assert!(names.len() > 23_000);
     let number = |name, default| std::env::var(name).map_or(default, |text| text.parse::<usize>().unwrap());
     let factor = number("KLETIMG_TEST_APK_FACTOR", 1);

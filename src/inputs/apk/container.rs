@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn members_are_told_apart_to_the_byte() {
-        let parts = [gzip(b"one"), gzip(&[7; 100_000]), gzip(b"")];
+        let parts = [gzip(b"one"), gzip(&vec![7; 100_000]), gzip(b"")];
         let all = parts.concat();
         let mut position = 0;
         for part in &parts {
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn truncated_damaged_and_swelling_members_are_errors() {
-        let good = gzip(&[7; 100_000]);
+        let good = gzip(&vec![7; 100_000]);
         assert!(matches!(member(&good[..], "a part", 99_999), Err(ContainerError::TooLarge { limit: 99_999, .. })));
         for length in 0..good.len() {
             assert!(member(&good[..length], "a part", 1 << 20).is_err(), "{length}");
