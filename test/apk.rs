@@ -9,5 +9,9 @@ mod support;
 mod installation;
 #[path = "apk/reference.rs"]
 mod reference;
+#[path = "apk/refusals.rs"]
+mod refusals;
+#[path = "apk/repository.rs"]
+mod repository;
 #[path = "apk/resolution.rs"]
 mod resolution;

@@ -199,15 +199,15 @@ impl fmt::Display for Requirer {
     }
 }
 
-/// `the list of packages, a-1 and 3 more`.
+/// ` (asked for by the list of packages, a-1 and 3 more)`.
 fn by(asked: &[Requirer]) -> String {
     const SHOWN: usize = 3;
     let shown: Vec<_> = asked.iter().take(SHOWN).map(ToString::to_string).collect();
     let more = asked.len().saturating_sub(SHOWN);
     match (shown.is_empty(), more) {
         (true, _) => String::new(),
-        (_, 0) => format!(", asked for by {}", shown.join(" and ")),
-        (_, more) => format!(", asked for by {} and {more} more", shown.join(", ")),
+        (_, 0) => format!(" (asked for by {})", shown.join(" and ")),
+        (_, more) => format!(" (asked for by {} and {more} more)", shown.join(", ")),
     }
 }
 
