@@ -7,6 +7,8 @@ mod support;
 
 #[path = "apk/installation.rs"]
 mod installation;
+#[path = "apk/oddities.rs"]
+mod oddities;
 #[path = "apk/reference.rs"]
 mod reference;
 #[path = "apk/refusals.rs"]

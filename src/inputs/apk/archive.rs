@@ -6,16 +6,13 @@
 
 use std::{
     collections::BTreeMap,
-    io::{self, BufReader, Read},
+    io::{self, Read},
 };
 
 use sha1::Digest as _;
 
 use super::checksum::Checksum;
-use crate::{
-    base::{Blob, Content, Node, TreePath},
-    inputs::store::{Store, StoreError},
-};
+use crate::base::{Blob, Content, Node, TreePath};
 
 /// One file, link or directory of a package.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,18 +47,14 @@ pub enum ArchiveError {
     Number { path: String, value: u64 },
     #[error("it holds more than {MAX_ENTRIES} files")]
     TooMany,
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 /// The largest packages of Alpine have some 100,000.
 const MAX_ENTRIES: usize = 2_000_000;
 
-type TarEntry<'a> = tar::Entry<'a, BufReader<std::fs::File>>;
-
-/// Lists the files of the archive that is stored as `data`.
-pub fn entries(store: &Store, data: &Blob) -> Result<Vec<ArchiveEntry>, ArchiveError> {
-    let mut archive = tar::Archive::new(BufReader::new(store.open(&data.digest)?));
+/// Lists the files of a tar archive, which is stored as `data`.
+pub fn entries(archive: impl Read, data: &Blob) -> Result<Vec<ArchiveEntry>, ArchiveError> {
+    let mut archive = tar::Archive::new(archive);
     let mut entries = Vec::new();
     for entry in archive.entries()? {
         entries.extend(read(&mut entry?, data)?);
@@ -73,7 +66,7 @@ pub fn entries(store: &Store, data: &Blob) -> Result<Vec<ArchiveEntry>, ArchiveE
 }
 
 /// `None` for what apk passes over: files at the top whose names begin with a dot, and `.keep_` files.
-fn read(entry: &mut TarEntry<'_>, data: &Blob) -> Result<Option<ArchiveEntry>, ArchiveError> {
+fn read<R: Read>(entry: &mut tar::Entry<'_, R>, data: &Blob) -> Result<Option<ArchiveEntry>, ArchiveError> {
     let kind = entry.header().entry_type();
     if kind.is_pax_global_extensions() {
         return Ok(None);
@@ -99,8 +92,8 @@ fn read(entry: &mut TarEntry<'_>, data: &Blob) -> Result<Option<ArchiveEntry>, A
     Ok(Some(ArchiveEntry { path, mode: mode & 0o7777, uid, gid, user, group, xattrs, node, checksum }))
 }
 
-fn node(
-    entry: &mut TarEntry<'_>,
+fn node<R: Read>(
+    entry: &mut tar::Entry<'_, R>,
     path: &str,
     data: &Blob,
     promised: Option<Checksum>,
@@ -138,11 +131,11 @@ fn node(
     Ok((node, promised))
 }
 
-fn link(entry: &TarEntry<'_>) -> Result<String, ArchiveError> {
+fn link(entry: &tar::Entry<'_, impl Read>) -> Result<String, ArchiveError> {
     text(&entry.link_name_bytes().unwrap_or_default())
 }
 
-fn checksum(entry: &mut TarEntry<'_>) -> io::Result<Checksum> {
+fn checksum(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Checksum> {
     let mut hasher = sha1::Sha1::new();
     let mut buffer = vec![0; 64 << 10];
     let mut left = entry.size();
@@ -167,7 +160,7 @@ struct Extensions {
 }
 
 /// The PAX records that matter. As in apk, a checksum in MD5 counts for nothing.
-fn extensions(entry: &mut TarEntry<'_>, path: &str) -> Result<Extensions, ArchiveError> {
+fn extensions(entry: &mut tar::Entry<'_, impl Read>, path: &str) -> Result<Extensions, ArchiveError> {
     let mut found = Extensions::default();
     let Some(records) = entry.pax_extensions()? else { return Ok(found) };
     for record in records {

@@ -128,7 +128,8 @@ fn read(store: &Store, blob: &Blob, selected: &Selected, keys: &Keyring) -> Resu
         .collect();
     scripts.sort_by_key(|(phase, _)| *phase);
     let expected = info.data_hash.ok_or(PackageProblem::NoDataHash)?;
-    let entries = archive::entries(store, &data_part(store, data, &expected)?)?;
+    let unpacked = data_part(store, data, &expected)?;
+    let entries = archive::entries(BufReader::new(store.open(&unpacked.digest)?), &unpacked)?;
     let selected = selected.clone();
     // apk does not so much as open a package that takes no space.
     if package.installed_size() == 0 {
