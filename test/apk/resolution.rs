@@ -7,12 +7,15 @@ use kletimg::inputs::apk::{
 };
 
 use crate::{
-    reference::{Reference, indexes},
+    reference::{REPOSITORIES, Reference, indexes},
     support::parts,
 };
 
-fn resolve(indexes: &[VerifiedIndex], packages: &[&str]) -> Result<Vec<String>, ResolveError> {
-    let repositories: Vec<_> = indexes.iter().map(|index| Repository { tag: None, index: index.index() }).collect();
+/// The repositories, those after the first under a tag if one is given.
+fn resolve(indexes: &[VerifiedIndex], tag: Option<&str>, packages: &[&str]) -> Result<Vec<String>, ResolveError> {
+    let repository =
+        |(number, index)| Repository { tag: tag.filter(|_| number > 0), index: VerifiedIndex::index(index) };
+    let repositories: Vec<_> = indexes.iter().enumerate().map(repository).collect();
     let selected = resolver::resolve(&repositories, &World::parse(packages).unwrap())?;
     let title = |selected: &resolver::Selected| {
         let package = selected.package();
@@ -48,10 +51,10 @@ fn sets(names: &[&str], seed: u64, counts: [usize; 3]) -> Vec<Vec<String>> {
 }
 
 /// Compares every set and says which differ.
-fn compare(reference: &Reference, indexes: &[VerifiedIndex], sets: &[Vec<String>]) {
+fn compare(reference: &Reference, indexes: &[VerifiedIndex], tag: Option<&str>, sets: &[Vec<String>]) {
     let check = |set: &Vec<String>| {
         let set: Vec<&str> = set.iter().map(String::as_str).collect();
-        let (ours, theirs) = (resolve(indexes, &set), reference.simulate(&set));
+        let (ours, theirs) = (resolve(indexes, tag, &set), reference.simulate(&set));
         match (&ours, &theirs) {
             (Ok(ours), Some(theirs)) if ours == theirs => None,
             (Err(ResolveError::Conflict(conflict)), None) if !conflict.problems.is_empty() => None,
@@ -76,7 +79,7 @@ fn the_packages_of_a_node_are_those_that_apk_would_install() {
     let node = "util-linux coreutils findutils ca-certificates conntrack-tools iptables ip6tables";
     let sets = [node, "kubelet", "kubeadm", "cni-plugins", "kubelet kubeadm", "containerd docker", "postfix exim"];
     let sets: Vec<Vec<String>> = sets.iter().map(|set| set.split(' ').map(str::to_owned).collect()).collect();
-    compare(&reference, &indexes, &sets);
+    compare(&reference, &indexes, None, &sets);
 }
 
 /// 200 single packages and 50 pairs, and 10 larger sets. `KLETIMG_TEST_APK_SEED` and `KLETIMG_TEST_APK_FACTOR` try
@@ -92,5 +95,21 @@ fn sets_of_packages_by_chance_are_resolved_as_by_apk() {
     let factor = number("KLETIMG_TEST_APK_FACTOR", 1);
     let counts = [200, 50, 10].map(|count| count * factor);
     let seed = number("KLETIMG_TEST_APK_SEED", 2024) as u64;
-    compare(&reference, &indexes, &sets(&names, seed, counts));
+    compare(&reference, &indexes, None, &sets(&names, seed, counts));
+}
+
+#[test]
+fn pinned_packages_are_those_that_apk_would_install() {
+    let Some(data) = parts::alpine_data() else { return };
+    let Some(reference) = Reference::with_indexes(&data) else { return };
+    let list = format!("/repos/{}\n@c /repos/{}\n", REPOSITORIES[0], REPOSITORIES[1]);
+    std::fs::write(reference.root.path().join("repos/repositories"), list).unwrap();
+    let indexes = indexes(&data);
+    let sets =
+        ["kubelet@c", "kubelet", "kubelet@c kubeadm", "iptables kubeadm@c", "docker@c", "iptables@c", "nodejs@c vim"];
+    let mut sets: Vec<Vec<String>> = sets.iter().map(|set| set.split(' ').map(str::to_owned).collect()).collect();
+    let names: Vec<_> = indexes[1].index().packages().map(Package::name).collect();
+    let mut numbers = Numbers(7);
+    sets.extend((0..20).map(|_| vec![format!("{}@c", names[numbers.below(names.len())])]));
+    compare(&reference, &indexes, Some("c"), &sets);
 }
