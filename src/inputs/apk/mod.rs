@@ -22,6 +22,7 @@ pub mod index;
 pub mod install;
 pub mod package;
 pub mod pkginfo;
+mod record;
 pub mod repository;
 pub mod resolver;
 pub mod scripts;

@@ -8,7 +8,8 @@
 //! names     the table of names, in apk's order
 //! catalog   packages, who provides what, who needs whom
 //! reach     what a request can touch
-//! solver    what follows from constraints
+//! solver    the search, and what follows from one constraint
+//! inference what follows from the providers that are left to a name
 //! choice    what is preferred
 //! order     the order of installation
 //! conflict  why there is no answer
@@ -17,6 +18,7 @@
 mod catalog;
 mod choice;
 mod conflict;
+mod inference;
 mod names;
 mod order;
 mod reach;
