@@ -1,1 +1,19 @@
-//! placeholder
+//! Alpine packages: against the real apk where it is at hand, and against everything that may be wrong with them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where something is wrong")]
+#![allow(clippy::disallowed_macros, reason = "a test says why it is skipped")]
+
+#[allow(unreachable_pub, reason = "the same file serves every test program")]
+mod support;
+
+#[path = "apk/installation.rs"]
+mod installation;
+#[path = "apk/oddities.rs"]
+mod oddities;
+#[path = "apk/reference.rs"]
+mod reference;
+#[path = "apk/refusals.rs"]
+mod refusals;
+#[path = "apk/repository.rs"]
+mod repository;
+#[path = "apk/resolution.rs"]
+mod resolution;

@@ -1,0 +1,53 @@
+//! Opening Alpine's two indexes (verify, unpack, read) and resolving in them. The real apk takes some 250 ms for both.
+//!
+//! Needs the full 3.19 indexes, as the tests do; without them there is nothing to measure.
+
+#![allow(clippy::unwrap_used, reason = "a benchmark ends where something is wrong")]
+#![allow(clippy::disallowed_macros, reason = "it says why it measures nothing")]
+
+use std::{hint::black_box, path::PathBuf};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use kletimg::inputs::apk::{
+    repository::{Trust, VerifiedIndex},
+    resolver::{Repository, World, resolve},
+    signature::Keyring,
+};
+
+fn indexes() -> Option<[Vec<u8>; 2]> {
+    let default = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/alpine");
+    let folder = std::env::var_os("KLETIMG_ALPINE_DATA").map_or(default, PathBuf::from).join("index-v3.19");
+    let read = |name: &str| std::fs::read(folder.join(name).join("x86_64/APKINDEX.tar.gz")).ok();
+    Some([read("main")?, read("community")?])
+}
+
+fn apk(criterion: &mut Criterion) {
+    let Some(bytes) = indexes() else {
+        eprintln!("there is no folder with Alpine's data (set KLETIMG_ALPINE_DATA)");
+        return;
+    };
+    // Without a key the signature is looked for and passed over; verifying takes some 10 ms of SHA-1 more.
+    let keys = Keyring::new();
+    let open = || bytes.each_ref().map(|bytes| VerifiedIndex::open(bytes, &keys, Trust::AllowUnsigned).unwrap());
+    criterion.bench_function("open both indexes of Alpine 3.19", |bencher| bencher.iter(|| black_box(open())));
+
+    let indexes = open();
+    let repositories = indexes.each_ref().map(|index| Repository { tag: None, index: index.index() });
+    for (name, packages) in [
+        ("a node", "util-linux coreutils findutils ca-certificates conntrack-tools iptables ip6tables"),
+        ("kubelet", "kubelet"),
+        ("a desktop", "gnome plasma-desktop firefox libreoffice"),
+    ] {
+        let world = World::parse(packages.split(' ')).unwrap();
+        criterion.bench_function(&format!("resolve {name}"), |bencher| {
+            bencher.iter(|| black_box(resolve(&repositories, &world).is_ok()));
+        });
+    }
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().sample_size(20);
+    targets = apk
+}
+criterion_main!(benches);

@@ -1,0 +1,285 @@
+//! The root file system that `apk add` would leave, as a tree, without running anything.
+//!
+//! Files, links and directories come from the packages; apk's records are written beside them, so that apk can go on
+//! where we ended. What the scripts of Alpine's base would do is done here: the applets of busybox are linked from its list,
+//! `etc/shadow` is closed to the world. Scripts that nothing is done for are named in [`Installed::undeclared`].
+//! `var/cache/apk` stays empty and device nodes are not made: a container runtime brings its own `dev`.
+
+use std::io;
+
+use super::{
+    accounts::Accounts,
+    archive::ArchiveEntry,
+    claims::{Claim, ClaimError, Claims},
+    database,
+    package::VerifiedPackage,
+    resolver::World,
+    scripts::{Phase, UndeclaredScript, pattern_matches},
+    signature::Keyring,
+};
+use crate::{
+    base::{Content, Entry, Node, Tree, TreePath, tree::InvalidPath},
+    inputs::store::{Store, StoreError},
+};
+
+/// What a root file system has beside its packages.
+#[derive(Clone, Debug)]
+pub struct Setup<'a> {
+    pub world: &'a World,
+    /// Alpine's name of the architecture.
+    pub arch: &'a str,
+    /// The lines of `etc/apk/repositories`.
+    pub repositories: &'a [String],
+    pub keys: &'a Keyring,
+    /// Users and groups that the base adds to those of its packages.
+    pub accounts: &'a Accounts,
+    /// The applets of busybox (paths, one per line), for releases whose package has no list of its own (Alpine 3.15).
+    pub applets: &'a str,
+}
+
+/// An assembled root file system.
+#[derive(Clone, Debug)]
+pub struct Installed {
+    pub tree: Tree,
+    /// Scripts that `apk add` would have run and that nothing was done for, sorted.
+    pub undeclared: Vec<UndeclaredScript>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("reading {path} of the packages: {source}")]
+    Read { path: &'static str, source: io::Error },
+    #[error("linking the applets of BusyBox: {0}")]
+    Applet(#[from] InvalidPath),
+}
+
+/// Puts verified packages together, in the order in which they were resolved.
+pub fn install(store: &Store, packages: &[VerifiedPackage], setup: &Setup<'_>) -> Result<Installed, InstallError> {
+    let claims = Claims::new(packages)?;
+    let owners = Owners::new(store, &claims, setup.accounts)?;
+    let mut tree = Tree::new();
+    for (path, directories) in &claims.directories {
+        tree.insert((*path).clone(), directory(directories, &owners));
+    }
+    for (path, file) in &claims.files {
+        tree.insert((*path).clone(), file_entry(packages, &claims, file, &owners));
+    }
+    let mut writer = Writer { store, tree };
+    writer.skeleton()?;
+    writer.text("lib/apk/db/installed", database::installed(packages, &claims, &owners).as_bytes())?;
+    writer.text("lib/apk/db/triggers", database::triggers(packages).as_bytes())?;
+    writer.text("lib/apk/db/scripts.tar", &database::scripts(packages))?;
+    writer.configuration(setup)?;
+    let undeclared = undeclared(packages, &writer.tree, setup.applets);
+    writer.applets(setup.applets)?;
+    writer.close_shadow(&owners)?;
+    Ok(Installed { tree: writer.tree, undeclared })
+}
+
+/// The numbers of owners that archives name.
+pub(super) struct Owners {
+    packaged: Accounts,
+    added: Accounts,
+}
+
+impl Owners {
+    fn new(store: &Store, claims: &Claims<'_>, added: &Accounts) -> Result<Self, InstallError> {
+        let read = |path: &'static str| -> Result<String, InstallError> {
+            let content = claims.files.iter().find_map(|(file, claim)| match &claim.entry.node {
+                Node::File(content) if file.as_str() == path => Some(content),
+                _ => None,
+            });
+            content.map_or(Ok(String::new()), |content| read_small(store, content, path))
+        };
+        let packaged = Accounts::parse(&read("etc/passwd")?, &read("etc/group")?);
+        Ok(Self { packaged, added: added.clone() })
+    }
+
+    /// User and group of an entry: by name where it is known, else as the archive numbers them.
+    pub(super) fn of(&self, entry: &ArchiveEntry) -> (u32, u32) {
+        let user = self.packaged.user(&entry.user).or_else(|| self.added.user(&entry.user));
+        (user.unwrap_or(entry.uid), self.group(&entry.group).unwrap_or(entry.gid))
+    }
+
+    fn group(&self, name: &str) -> Option<u32> {
+        self.packaged.group(name).or_else(|| self.added.group(name))
+    }
+}
+
+/// Reads a text of a package. One that is larger than such files are is cut, which only drops accounts or applets.
+fn read_small(store: &Store, content: &Content, path: &'static str) -> Result<String, InstallError> {
+    const LIMIT: u64 = 1 << 20;
+    let mut bytes = Vec::new();
+    let limited = Content { size: content.size.min(LIMIT), ..*content };
+    io::Read::read_to_end(&mut store.content(&limited)?, &mut bytes)
+        .map_err(|source| InstallError::Read { path, source })?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A directory that several packages bring: the lowest owner's, with the permissions that all of that owner's packages
+/// grant (apk-tools, `apk_db_dir_apply_diri_permissions`).
+fn directory(claims: &[Claim<'_>], owners: &Owners) -> Entry {
+    let mut result: Option<Entry> = None;
+    for claim in claims {
+        let (uid, gid) = owners.of(claim.entry);
+        let mode = claim.entry.mode;
+        match &mut result {
+            Some(entry) if (entry.uid, entry.gid) < (uid, gid) => {}
+            Some(entry) if (entry.uid, entry.gid) == (uid, gid) => entry.mode &= mode,
+            _ => result = Some(Entry { uid, gid, ..Entry::new(mode, Node::Directory) }),
+        }
+    }
+    result.unwrap_or_else(Entry::directory)
+}
+
+fn file_entry(packages: &[VerifiedPackage], claims: &Claims<'_>, claim: &Claim<'_>, owners: &Owners) -> Entry {
+    let entry = claim.entry;
+    let (uid, gid) = owners.of(entry);
+    let mut node = &entry.node;
+    // A name whose file another package has taken keeps the bytes it was packed with.
+    while let Node::Hardlink(target) = node
+        && claims.files.get(target).is_none_or(|owner| owner.package != claim.package)
+        && let Some(original) = packages[claim.package].entries.iter().find(|original| original.path == *target)
+        && original.node != *node
+    {
+        node = &original.node;
+    }
+    Entry { mode: entry.mode, uid, gid, xattrs: entry.xattrs.clone(), node: node.clone() }
+}
+
+/// The scripts of an installation that nothing here makes up for.
+fn undeclared(packages: &[VerifiedPackage], tree: &Tree, applets: &str) -> Vec<UndeclaredScript> {
+    let has = |path: &str| TreePath::new(path).is_ok_and(|path| tree.get(&path).is_some());
+    let linked = !applets.is_empty() || has(&format!("{APPLET_LISTS}/busybox"));
+    let mut undeclared = Vec::new();
+    for package in packages {
+        for (phase, _) in &package.scripts {
+            let runs = phase.is_of_installation() && (*phase != Phase::Trigger || is_triggered(package, tree));
+            let done = match (package.package().name(), phase) {
+                // The group `shadow` is in alpine-baselayout-data's own etc/group.
+                ("alpine-baselayout", Phase::PreInstall | Phase::PostInstall) => true,
+                ("busybox", Phase::PostInstall) => linked,
+                // The trigger also installs what bbsuid lists inside of itself, and runs depmod where there are modules.
+                ("busybox", Phase::Trigger) => linked && !has("bin/bbsuid"),
+                _ => false,
+            };
+            if runs && !done {
+                undeclared.push(UndeclaredScript { package: package.title(), phase: *phase });
+            }
+        }
+    }
+    undeclared.sort();
+    undeclared
+}
+
+/// Whether a folder of the tree wakes the package. All folders count when everything is new.
+fn is_triggered(package: &VerifiedPackage, tree: &Tree) -> bool {
+    let folders = || tree.iter().filter(|(_, entry)| entry.node == Node::Directory);
+    let wakes = |pattern: &String| folders().any(|(path, _)| pattern_matches(pattern, &format!("/{path}")));
+    package.info.triggers.iter().any(wakes)
+}
+
+/// Where the packages of busybox list the paths of their applets.
+const APPLET_LISTS: &str = "etc/busybox-paths.d";
+
+struct Writer<'a> {
+    store: &'a Store,
+    tree: Tree,
+}
+
+impl Writer<'_> {
+    /// The directories that `apk add --initdb` begins with.
+    fn skeleton(&mut self) -> Result<(), InstallError> {
+        const FOLDERS: [(&str, u32); 10] = [
+            ("dev", 0o755),
+            ("etc/apk", 0o755),
+            ("etc/apk/keys", 0o755),
+            ("lib/apk/db", 0o755),
+            ("proc", 0o555),
+            ("tmp", 0o1777),
+            ("var/cache", 0o755),
+            ("var/cache/apk", 0o755),
+            ("var/cache/misc", 0o755),
+            ("lib/apk", 0o755),
+        ];
+        for (path, mode) in FOLDERS {
+            let path = TreePath::new(path)?;
+            self.parents(&path);
+            self.tree.entries.entry(path).or_insert_with(|| Entry::new(mode, Node::Directory));
+        }
+        Ok(())
+    }
+
+    fn parents(&mut self, path: &TreePath) {
+        let mut parent = path.parent();
+        while let Some(path) = parent {
+            parent = path.parent();
+            self.tree.entries.entry(path).or_insert_with(Entry::directory);
+        }
+    }
+
+    fn text(&mut self, path: &str, bytes: &[u8]) -> Result<(), InstallError> {
+        let path = TreePath::new(path)?;
+        self.parents(&path);
+        let content = Content::whole(self.store.put(bytes)?);
+        self.tree.insert(path, Entry::new(0o644, Node::File(content)));
+        Ok(())
+    }
+
+    fn configuration(&mut self, setup: &Setup<'_>) -> Result<(), InstallError> {
+        self.text("etc/apk/world", setup.world.to_string().as_bytes())?;
+        self.text("etc/apk/arch", format!("{}\n", setup.arch).as_bytes())?;
+        let lines = |lines: &[String]| lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect::<String>();
+        self.text("etc/apk/repositories", lines(setup.repositories).as_bytes())?;
+        for (name, pem) in setup.keys.iter() {
+            let path = format!("etc/apk/keys/{name}");
+            // alpine-keys may have brought it.
+            if self.tree.get(&TreePath::new(&path)?).is_none() {
+                self.text(&path, pem.as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The links that `busybox --install -s` makes, and those of its sisters: to every applet whose path is free.
+    fn applets(&mut self, fallback: &str) -> Result<(), InstallError> {
+        for program in ["busybox-extras", "busybox"] {
+            let binary = TreePath::new(&format!("bin/{program}"))?;
+            if self.tree.get(&binary).is_none() {
+                continue;
+            }
+            let list = match self.applet_list(program)? {
+                Some(list) => list,
+                None if program == "busybox" => fallback.to_owned(),
+                None => continue,
+            };
+            for line in list.lines().filter(|line| !line.is_empty()) {
+                let path = TreePath::new(line)?;
+                self.parents(&path);
+                self.tree.entries.entry(path).or_insert_with(|| Entry::symlink(format!("/{binary}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn applet_list(&self, program: &str) -> Result<Option<String>, InstallError> {
+        let path = TreePath::new(&format!("{APPLET_LISTS}/{program}"))?;
+        match self.tree.get(&path).map(|entry| &entry.node) {
+            Some(Node::File(content)) => read_small(self.store, content, APPLET_LISTS).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// What alpine-baselayout does after its installation: `chown root:shadow`, `chmod 640`.
+    fn close_shadow(&mut self, owners: &Owners) -> Result<(), InstallError> {
+        let gid = owners.group("shadow").unwrap_or(0);
+        if let Some(entry) = self.tree.entries.get_mut(&TreePath::new("etc/shadow")?) {
+            (entry.mode, entry.uid, entry.gid) = (0o640, 0, gid);
+        }
+        Ok(())
+    }
+}
