@@ -18,18 +18,17 @@ use std::{
 };
 
 use kletimg::{
-    base::{Blob, Content, Digest, Entry, Epoch, Node, Platform, Tree, TreePath, Version, progress::Silent},
+    base::{Blob, Content, Digest, Entry, Node, Platform, Tree, TreePath, progress::Silent},
     host::process,
     inputs::{
         gosource::{
             build::{GoBuild, GoError, Modules, Package, build, required_go},
-            layout::{Layout, source_text},
+            layout::Layout,
             toolchain::{Go, Search, ToolchainError, Toolchains, Zig},
             version::GoVersion,
         },
         store::Store,
     },
-    kubernetes::build as kubernetes,
 };
 
 mod support;
@@ -347,71 +346,4 @@ fn modules_are_downloaded_only_where_that_is_allowed_and_as_go_sum_pins_them() {
     }
     // Go makes its module cache read-only, which the temporary folder could not be removed through.
     Command::new("chmod").arg("-R").arg("u+w").arg(folder.path().join("go-mod")).status().unwrap();
-}
-
-/// The files of a `.tar.gz` as a tree. The archive is one of known digest.
-fn unpacked(store: &Store, archive: &Path) -> Tree {
-    let mut plain = store.writer().unwrap();
-    std::io::copy(&mut flate2::read::GzDecoder::new(std::fs::File::open(archive).unwrap()), &mut plain).unwrap();
-    let plain = plain.finish().unwrap();
-    let mut tree = Tree::new();
-    for entry in tar::Archive::new(store.open(&plain.digest).unwrap()).entries().unwrap() {
-        let entry = entry.unwrap();
-        let path = TreePath::new(entry.path().unwrap().to_str().unwrap()).unwrap();
-        let node = match entry.header().entry_type() {
-            tar::EntryType::Directory => Node::Directory,
-            tar::EntryType::Symlink => Node::Symlink(entry.link_name().unwrap().unwrap().to_str().unwrap().to_owned()),
-            tar::EntryType::Regular => {
-                Node::File(Content { blob: plain.digest, offset: entry.raw_file_position(), size: entry.size() })
-            }
-            _ => continue,
-        };
-        let mode = entry.header().mode().unwrap() & 0o7777;
-        tree.insert(path, Entry::new(mode, node));
-    }
-    tree
-}
-
-/// Kubernetes 1.20.2 from Debian's source package, whose archive `KLETIMG_KUBERNETES_SOURCE` names. This takes minutes;
-/// `KLETIMG_TEST_STORE` names a store that keeps the result, `KLETIMG_TEST_PLATFORMS` chooses among the platforms.
-#[test]
-fn kubernetes_tells_its_version() {
-    let archive = std::env::var_os("KLETIMG_KUBERNETES_SOURCE").map(PathBuf::from);
-    let Some(archive) = parts::need("kubernetes-source", archive, "KLETIMG_KUBERNETES_SOURCE is not set") else {
-        return;
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::new(std::env::var_os("KLETIMG_TEST_STORE").map_or(folder.path().to_owned(), PathBuf::from));
-    let Some(toolchains) = go_and_zig(&store) else { return };
-    let source = Digest::of(std::fs::read(&archive).unwrap());
-    assert_eq!(source.hex(), "b83c0780efb182d928dc63d46488a847f161f04e40a94b96bf5247dd671ecdfc");
-    let tree = unpacked(&store, &archive);
-
-    let version = Version::new(1, 20, 2);
-    let script = source_text(&store, &tree, kubernetes::VERSION_SCRIPT).unwrap().unwrap();
-    let stamps =
-        kubernetes::stamps(&version, Epoch::try_from(1_610_543_721).unwrap(), kubernetes::archived_commit(&script));
-    let tags: Vec<String> = kubernetes::tags(&version).into_iter().map(str::to_owned).collect();
-    let chosen = std::env::var("KLETIMG_TEST_PLATFORMS").unwrap_or_default();
-    let platforms: Vec<Platform> =
-        chosen.split(',').filter(|name| !name.is_empty()).map(|name| name.parse().unwrap()).collect();
-    for platform in if platforms.is_empty() { Platform::ALL.to_vec() } else { platforms } {
-        let packages = [("kubeadm", "./cmd/kubeadm"), ("kube-proxy", "./cmd/kube-proxy")];
-        let plain = GoBuild { tags: tags.clone(), stamps: stamps.clone(), ..request(source, platform, &packages) };
-        let kubelet = vec![package("kubelet", "./cmd/kubelet")];
-        let kubelet = GoBuild { cgo: true, packages: kubelet, ..plain.clone() };
-        for request in [kubelet, plain] {
-            let began = std::time::Instant::now();
-            let built =
-                build(&store, &toolchains, &request, &tree, &Silent, 2).unwrap_or_else(|error| panic!("{error}"));
-            eprintln!("{platform}: {built:?} in {:.1} s", began.elapsed().as_secs_f32());
-            for (name, program) in &built {
-                let args: &[&str] = if name == "kubeadm" { &["version", "-o", "short"] } else { &["--version"] };
-                if let Some(printed) = output(&store, program, platform, args) {
-                    let expected = if name == "kubeadm" { "v1.20.2\n" } else { "Kubernetes v1.20.2\n" };
-                    assert_eq!(printed, expected, "{name} for {platform}");
-                }
-            }
-        }
-    }
 }

@@ -168,11 +168,28 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
     }
 }
 
-/// Removes a folder with all it holds; one that is already gone is no error.
+/// Removes a folder with all it holds; one that is already gone is no error. Folders that may not be written to, as Go
+/// makes those of its module cache, are made writable first.
 pub fn remove_folder(path: &Path) -> Result<(), FileError> {
-    match fs::remove_dir_all(path) {
+    let removed = match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            make_writable(path);
+            fs::remove_dir_all(path)
+        }
+        removed => removed,
+    };
+    match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => at("removing the folder", path, result),
+    }
+}
+
+/// Gives the owner all rights to the folders below; what cannot be changed shows when it cannot be removed.
+fn make_writable(folder: &Path) {
+    let _ = fs::set_permissions(folder, fs::Permissions::from_mode(0o700));
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        make_writable(&entry.path());
     }
 }
 
