@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where something is wrong")]
 #![allow(clippy::disallowed_macros, reason = "a test says why it is skipped")]
 
-#[allow(unreachable_pub, reason = "the same file serves every test program")]
 mod support;
 
 #[path = "apk/installation.rs"]
