@@ -1,1 +1,3 @@
 pub mod credentials;
+pub mod registry;
+pub mod source;

@@ -1,7 +1,13 @@
 //! What the integration tests share.
-#![allow(dead_code, reason = "every test program uses its own part of this")]
+#![allow(dead_code, unreachable_pub, reason = "every test program uses its own part of this")]
+#![allow(clippy::disallowed_macros, reason = "a skipped test says so")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot be set up has failed")]
 
 use std::path::PathBuf;
+
+pub mod image;
+pub mod lying_registry;
+pub mod registry;
 
 pub mod parts {
     //! Real parts that a test may need: programs, servers, data of a distribution.
@@ -34,10 +40,8 @@ pub mod parts {
     /// The real Alpine data: the folder `shared/alpine` beside the checkout, or `KLETIMG_ALPINE_DATA`. The part is
     /// called `alpine-data`.
     pub fn alpine_data() -> Option<PathBuf> {
-        let folder = std::env::var_os("KLETIMG_ALPINE_DATA").map_or_else(
-            || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/alpine"),
-            PathBuf::from,
-        );
+        let folder = std::env::var_os("KLETIMG_ALPINE_DATA")
+            .map_or_else(|| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/alpine"), PathBuf::from);
         let found = folder.join("minirootfs/SHA512SUMS").is_file().then_some(folder);
         need("alpine-data", found, "there is no folder with Alpine's data (set KLETIMG_ALPINE_DATA)")
     }
