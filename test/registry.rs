@@ -17,7 +17,7 @@ use kletimg::{
             Existing, Meter, Moved, PlannedTag, PushOptions, Pushed, Registry, RegistryError, Retry, Settings, Tag,
             plan, pull, push,
         },
-        source::{Descriptor, Source, SourceError, manifests},
+        source::{Descriptor, Source, SourceError, Tag, manifests},
     },
 };
 use support::{

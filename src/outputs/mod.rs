@@ -1,3 +1,5 @@
+pub mod archive;
 pub mod credentials;
+pub mod docker;
 pub mod registry;
 pub mod source;

@@ -5,12 +5,13 @@
 //! delivers one reads manifests only to follow their descriptors and passes the bytes on as they are; the meaning of
 //! configs and annotations is left to `images`.
 
-use std::io::{self, Read, Seek as _, SeekFrom};
+use std::io::{self, Read, Seek as _, SeekFrom, Write};
 
 use serde::Deserialize;
 
 use crate::{
-    base::{Blob, Digest},
+    base::{Blob, Digest, Platform, digest::Hashing},
+    images::reference::Reference,
     inputs::store::{Store, StoreError},
 };
 
@@ -59,6 +60,8 @@ pub enum SourceError {
     LargeManifest { digest: Digest, size: u64 },
     #[error("reading the manifest {digest}: {reason}")]
     Manifest { digest: Digest, reason: String },
+    #[error("the image {digest} has no manifest for {platform}: it has {there}")]
+    NoPlatform { digest: Digest, platform: Platform, there: String },
     #[error("the index {digest} holds more than {DEEPEST} levels or {MOST_MANIFESTS} manifests")]
     TooDeep { digest: Digest },
 }
@@ -70,6 +73,13 @@ pub struct Descriptor {
     pub blob: Blob,
     /// `os/architecture[/variant]` where the descriptor says it.
     pub platform: Option<String>,
+}
+
+/// A name, and the index or manifest that it leads to.
+#[derive(Clone, Debug)]
+pub struct Tag {
+    pub reference: Reference,
+    pub root: Descriptor,
 }
 
 /// What a manifest or an index refers to.
@@ -203,6 +213,55 @@ pub fn read_small(source: &dyn Source, blob: &Blob, limit: u64) -> Result<Vec<u8
         return Ok(bytes);
     }
     Err(SourceError::Damaged { expected: blob.digest, actual, size: blob.size })
+}
+
+/// Copies a whole blob and checks it. What was written is good only when this returns.
+pub fn copy_blob(source: &dyn Source, blob: &Blob, out: &mut dyn Write) -> Result<(), CopyError> {
+    // One byte more than promised is enough to see that there are more.
+    let mut reader = Hashing::new(source.open(blob, 0)?.take(blob.size.saturating_add(1)));
+    let mut piece = vec![0; 128 << 10];
+    loop {
+        let n = match reader.read(&mut piece) {
+            Ok(n) => n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(source) => return Err(SourceError::Read { digest: blob.digest, source }.into()),
+        };
+        if n == 0 {
+            break;
+        }
+        out.write_all(&piece[..n]).map_err(CopyError::Write)?;
+    }
+    let (_, got) = reader.finish();
+    if got == *blob {
+        return Ok(());
+    }
+    Err(SourceError::Damaged { expected: blob.digest, actual: got.digest, size: blob.size }.into())
+}
+
+/// Why a copy failed: for want of the bytes, or of a place for them.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Write(io::Error),
+}
+
+/// The manifest for one platform of an image. An image that is not an index has one platform, which only its config
+/// knows; it is taken as it is.
+pub fn for_platform(source: &dyn Source, root: &Descriptor, platform: Platform) -> Result<Manifest, SourceError> {
+    let all = manifests(source, root)?;
+    let images = all.iter().filter(|manifest| matches!(manifest.document, Document::Image { .. }));
+    let wanted = |manifest: &&Manifest| {
+        let name = manifest.descriptor.platform.as_deref();
+        // arm64's variant v8 is implied, and Docker's older indexes spell it out.
+        name.is_none_or(|name| name == platform.name() || name.strip_suffix("/v8") == Some(platform.name()))
+    };
+    if let Some(found) = images.clone().find(wanted) {
+        return Ok(found.clone());
+    }
+    let there: Vec<_> = images.filter_map(|manifest| manifest.descriptor.platform.as_deref()).collect();
+    Err(SourceError::NoPlatform { digest: root.blob.digest, platform, there: there.join(", ") })
 }
 
 /// All manifests and indexes below `root`, each once, those that are referred to before those that refer to them: the

@@ -24,7 +24,7 @@ mod upload;
 pub use client::Registry;
 pub use error::{Conflict, RegistryError};
 pub use pull::pull;
-pub use push::{Existing, Moved, Plan, PlannedTag, PushOptions, Pushed, Tag, plan, push};
+pub use push::{Existing, Moved, Plan, PlannedTag, PushOptions, Pushed, plan, push};
 pub use retry::Retry;
 pub use transport::Settings;
 pub use upload::Meter;

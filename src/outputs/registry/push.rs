@@ -19,15 +19,8 @@ use super::{
 use crate::{
     base::{Blob, Digest, progress::SharedProgress, size::Bytes},
     images::reference::{Reference, Repository},
-    outputs::source::{self, Descriptor, Document, Manifest, Source},
+    outputs::source::{self, Document, Manifest, Source, Tag},
 };
-
-/// A tag to publish: its name, and the index or manifest that it is to lead to.
-#[derive(Clone, Debug)]
-pub struct Tag {
-    pub reference: Reference,
-    pub root: Descriptor,
-}
 
 /// What happens to a tag that exists with another digest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -45,7 +45,7 @@ impl Meter {
     }
 
     /// The work has come to this offset.
-    pub(super) fn reached(&self, offset: u64) {
+    pub(in crate::outputs) fn reached(&self, offset: u64) {
         let before = self.furthest.fetch_max(offset, Ordering::Relaxed);
         if offset > before {
             self.task.advance(offset - before);
