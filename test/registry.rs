@@ -14,8 +14,8 @@ use kletimg::{
     outputs::{
         credentials::{Credentials, Login, Secret},
         registry::{
-            Existing, Meter, Moved, PlannedTag, PushOptions, Pushed, Registry, RegistryError, Retry, Settings, Tag,
-            plan, pull, push,
+            Existing, Meter, Moved, PlannedTag, PushOptions, Pushed, Registry, RegistryError, Retry, Settings, plan,
+            pull, push,
         },
         source::{Descriptor, Source, SourceError, Tag, manifests},
     },
@@ -202,7 +202,7 @@ async fn an_upload_in_pieces_is_taken_by_the_real_registry() {
 
 /// The rules, and whether a push under them ends well.
 fn faults() -> Vec<(&'static str, Vec<Rule>, Result<(), &'static str>)> {
-    let answer = Fault::Answer;
+    let answer = |status, header, value: &str| Fault::Answer(status, header, value.to_owned());
     let wrong = Digest::of("wrong").to_string();
     vec![
         ("busy at first", vec![rule("*", "/blobs/", 2, answer(503, "retry-after", "0"))], Ok(())),
@@ -379,6 +379,86 @@ async fn a_token_that_runs_out_is_replaced() {
     assert!(matches!(error, RegistryError::LoginRefused { .. }), "{error}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_account_is_told_so() {
+    let (_folder, store) = store();
+    let root = multi_arch(&store, 8, 1000);
+    let registry = LyingRegistry::start(Vec::new());
+    let denied = format!(r#"Bearer realm="http://{}/token",service="s",error="insufficient_scope""#, registry.host);
+    registry.state().rules = vec![rule("POST", "/uploads/", 9, Fault::Answer(401, "www-authenticate", denied.clone()))];
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.json");
+    let mut settings = quick();
+    settings.credentials.files = vec![file.clone()];
+    let login = Login::Password { user: "edge".to_owned(), password: Secret::new("s3cret") };
+    settings.credentials.keep(&file, &registry.host, &login).unwrap();
+    let tags = [tag(&registry.host, "a:t", &root)];
+    let error = push_all(&settings, &store, &tags, PushOptions::default()).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Forbidden { .. }), "{error}");
+    assert!(error.to_string().contains("`edge`") && !format!("{error:?}").contains("s3cret"), "{error}");
+
+    // Tokens are not asked for over an unencrypted line to elsewhere, nor logins sent to another host's realm in plain.
+    let elsewhere = r#"Bearer realm="ftp://elsewhere.invalid/token",service="s""#.to_owned();
+    registry.state().rules = vec![rule("GET", "/v2/", 9, Fault::Answer(401, "www-authenticate", elsewhere))];
+    let error = push_all(&settings, &store, &tags, PushOptions::default()).await.unwrap_err();
+    assert!(matches!(error, RegistryError::UnsafeRealm { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sibling_that_cannot_be_mounted_from_is_no_hindrance() {
+    let (_folder, store) = store();
+    let root = multi_arch(&store, 9, 1000);
+    let answers: [(&str, Fault); 3] = [
+        ("refused", Fault::Answer(401, "", String::new())),
+        ("not known", Fault::Answer(405, "", String::new())),
+        ("said to be done", Fault::Answer(201, "", String::new())),
+    ];
+    for (name, fault) in answers {
+        let registry = LyingRegistry::start(vec![rule("POST", "/blobs/uploads/", 1, fault)]);
+        let tags = [tag(&registry.host, "a:t", &root)];
+        let siblings = vec![format!("{}/b", registry.host).parse().unwrap()];
+        let options = PushOptions { siblings, jobs: 1, ..PushOptions::default() };
+        let pushed = push_all(&quick(), &store, &tags, options).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!((pushed.sent, pushed.mounted), (5, 0), "{name}");
+        assert!(registry.state().tags_are_whole(), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_repositories_share_their_blobs() {
+    let Some(registry) = RealRegistry::start(Guard::Open) else { return };
+    let (_folder, store) = store();
+    let root = multi_arch(&store, 10, 1000);
+    let tags = ["kubelet:t", "kube-proxy:t"].map(|name| tag(&registry.host, name, &root));
+    let pushed = push_all(&quick(), &store, &tags, PushOptions::default()).await.unwrap();
+    assert_eq!((pushed.sent, pushed.mounted, pushed.tags.len()), (5, 5, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_at_the_real_registry_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"]).arg(&data).output();
+    let mounted = mount.is_ok_and(|output| output.status.success());
+    let Some(()) = parts::need("mount", mounted.then_some(()), "a small file system cannot be mounted here") else {
+        return;
+    };
+    let (_store_folder, store) = store();
+    let error = match RealRegistry::start_in(Guard::Open, tempfile::tempdir().unwrap(), Some(data.clone())) {
+        Some(registry) => {
+            let tags = [tag(&registry.host, "a:t", &multi_arch(&store, 11, 1 << 20))];
+            Some(push_all(&quick(), &store, &tags, PushOptions::default()).await)
+        }
+        None => None,
+    };
+    words(&Command::new("umount").arg(&data).output().unwrap());
+    let Some(result) = error else { return };
+    let error = result.unwrap_err();
+    assert!(matches!(error, RegistryError::Full { .. }), "{error}");
+    assert_eq!(error.exit_hint(), 4);
+}
+
 /// A source that gives wrong bytes for one blob.
 struct Damaged(Store, Blob);
 
@@ -429,7 +509,7 @@ async fn what_is_pulled_is_checked_and_resumed() {
         ("always cut short", rule("GET", "/blobs/", 99, Fault::CutBody(0)), Err("attempts")),
         ("another manifest", rule("GET", "/manifests/", 1, Fault::Flip), Err("expected the digest")),
         ("another blob", rule("GET", "/blobs/", 1, Fault::Flip), Err("expected the digest")),
-        ("not there", rule("GET", "/blobs/", 1, Fault::Answer(404, "", "")), Err("no such thing")),
+        ("not there", rule("GET", "/blobs/", 1, Fault::Answer(404, "", String::new())), Err("no such thing")),
         ("no type", rule("GET", "/manifests/", 1, Fault::Without("content-type")), Err("delivered as")),
     ];
     for (name, rule, expected) in cases {

@@ -106,7 +106,7 @@ impl Engine {
         let mut loaded = Vec::new();
         for (reference, (config, manifest)) in expected {
             let there = self.docker.inspect_image(&reference).await;
-            let actual = there.map(|image| image.id.unwrap_or_default()).unwrap_or_else(|error| reason(&error));
+            let actual = there.map_or_else(|error| reason(&error), |image| image.id.unwrap_or_default());
             // Engines name an image by its config; with the containerd store by its manifest.
             if ![config, manifest].iter().any(|digest| digest.to_string() == actual) {
                 return Err(EngineError::Differs { reference, expected: config, actual });

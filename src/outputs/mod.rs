@@ -3,3 +3,4 @@ pub mod credentials;
 pub mod docker;
 pub mod registry;
 pub mod source;
+pub mod verify;

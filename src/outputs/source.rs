@@ -66,6 +66,13 @@ pub enum SourceError {
     TooDeep { digest: Digest },
 }
 
+impl SourceError {
+    /// Whether the blob is simply not there.
+    pub const fn is_missing(&self) -> bool {
+        matches!(self, Self::Missing { .. } | Self::Store(StoreError::Missing { .. }))
+    }
+}
+
 /// A reference from one document to a blob, as OCI descriptors have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {

@@ -13,7 +13,7 @@ use kletimg::base::Digest;
 #[derive(Clone, Debug)]
 pub enum Fault {
     /// This answer, instead of doing anything.
-    Answer(u16, &'static str, &'static str),
+    Answer(u16, &'static str, String),
     /// The connection is closed after so many bytes of the body, which the registry keeps.
     DropAfter(usize),
     /// The connection is closed when all is done, before the answer.
@@ -131,7 +131,7 @@ impl LyingRegistry {
         let mut body = vec![0; wanted];
         reader.read_exact(&mut body).ok()?;
         let mut answer = match &fault {
-            Some(Fault::Answer(status, header, value)) => answer(*status, &[(*header, *value)], b""),
+            Some(Fault::Answer(status, header, value)) => answer(*status, &[(*header, value.as_str())], b""),
             Some(Fault::DropAfter(_)) => {
                 if let Some(upload) = self.state().uploads.get_mut(&request.path) {
                     upload.extend(&body);
