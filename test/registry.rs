@@ -201,9 +201,12 @@ async fn an_upload_in_pieces_is_taken_by_the_real_registry() {
 }
 
 /// The rules, and whether a push under them ends well.
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn faults() -> Vec<(&'static str, Vec<Rule>, Result<(), &'static str>)> {
     let answer = |status, header, value: &str| Fault::Answer(status, header, value.to_owned());
     let wrong = Digest::of("wrong").to_string();
+    // Whether the answer is seen before the broken connection is up to the network.
+    let if_early = "uploading the blob";
     vec![
         ("busy at first", vec![rule("*", "/blobs/", 2, answer(503, "retry-after", "0"))], Ok(())),
         ("too many requests", vec![rule("POST", "/uploads/", 3, answer(429, "retry-after", "0"))], Ok(())),
@@ -270,6 +273,8 @@ fn faults() -> Vec<(&'static str, Vec<Rule>, Result<(), &'static str>)> {
         ("fails for ever", vec![rule("PUT", "/uploads/", 999, answer(500, "", ""))], Err("answers 500")),
         ("forbids", vec![rule("POST", "/uploads/", 1, answer(403, "", ""))], Err("does not allow that")),
         ("takes no uploads so large", vec![rule("PUT", "/uploads/", 9, answer(413, "", ""))], Err("answers 413")),
+        ("is busy before it has read", vec![rule("PUT", "/uploads/", 2, Fault::Early(503))], Ok(())),
+        ("refuses before it has read", vec![rule("PUT", "/uploads/", 99, Fault::Early(413))], Err(if_early)),
         (
             "sends elsewhere first",
             vec![rule("HEAD", "/blobs/", 1, answer(307, "location", "/v2/other/blobs/sha256:00"))],

@@ -14,6 +14,8 @@ use kletimg::base::Digest;
 pub enum Fault {
     /// This answer, instead of doing anything.
     Answer(u16, &'static str, String),
+    /// This status before the body is read, and the connection closed.
+    Early(u16),
     /// The connection is closed after so many bytes of the body, which the registry keeps.
     DropAfter(usize),
     /// The connection is closed when all is done, before the answer.
@@ -124,6 +126,10 @@ impl LyingRegistry {
             state.requests.push(format!("{} {} {:?}", request.method, request.path, request.query));
             state.fault(&request)
         };
+        if let Some(Fault::Early(status)) = fault {
+            stream.write_all(format!("HTTP/1.1 {status} -\r\ncontent-length: 0\r\n\r\n").as_bytes()).ok()?;
+            return None;
+        }
         let wanted = match fault {
             Some(Fault::DropAfter(bytes)) => bytes.min(request.length),
             _ => request.length,

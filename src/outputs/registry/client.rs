@@ -1,6 +1,6 @@
 //! The operations of a registry: is a blob there, mount it, read and write manifests.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use reqwest::{Method, Response, header};
 use url::Url;
@@ -8,7 +8,7 @@ use url::Url;
 use super::{
     auth::{self, Auth, Scope},
     error::RegistryError,
-    transport::{Body, Call, Endpoint, Http, Settings, printable},
+    transport::{Body, Call, Endpoint, Http, Settings, is_this_machine, printable},
 };
 use crate::{
     base::{Blob, Digest},
@@ -240,29 +240,5 @@ async fn ping(
             Err(error) => error,
         };
         tries.again(error).await?;
-    }
-}
-
-fn is_this_machine(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|c| c.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    name == "localhost" || address.is_ok_and(|address| address.is_loopback())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn this_machine_is_told_from_others() {
-        for host in ["localhost", "localhost:5000", "127.0.0.1", "127.1.2.3:80", "[::1]:5000", "[::1]"] {
-            assert!(is_this_machine(host), "{host}");
-        }
-        for host in ["localhost.example.com", "10.0.0.1:5000", "example.com", "[::2]:1", "localhost:5000:1"] {
-            assert!(!is_this_machine(host), "{host}");
-        }
     }
 }

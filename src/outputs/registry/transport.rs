@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeSet,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -121,6 +122,10 @@ impl Http {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(30))
             .tls_danger_accept_invalid_certs(settings.insecure.contains(host));
+        if is_this_machine(host) {
+            // A proxy's own localhost is not ours; other clients never ask one for it either.
+            builder = builder.no_proxy();
+        }
         if !roots.is_empty() {
             builder = builder.tls_certs_merge(roots);
         }
@@ -321,6 +326,16 @@ impl Endpoint {
     }
 }
 
+/// Whether a host is the machine itself.
+pub(super) fn is_this_machine(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|c| c.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    name == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
 /// Only safe methods follow redirects that may turn them into GET.
 fn follows(method: &Method, status: StatusCode) -> bool {
     match status.as_u16() {
@@ -407,5 +422,15 @@ mod tests {
         let status = |code| StatusCode::from_u16(code).unwrap();
         assert!(follows(&Method::PUT, status(307)) && follows(&Method::GET, status(302)));
         assert!(!follows(&Method::PUT, status(302)) && !follows(&Method::GET, status(304)));
+    }
+
+    #[test]
+    fn this_machine_is_told_from_others() {
+        for host in ["localhost", "localhost:5000", "127.0.0.1", "127.1.2.3:80", "[::1]:5000", "[::1]"] {
+            assert!(is_this_machine(host), "{host}");
+        }
+        for host in ["localhost.example.com", "10.0.0.1:5000", "example.com", "[::2]:1", "localhost:5000:1"] {
+            assert!(!is_this_machine(host), "{host}");
+        }
     }
 }
