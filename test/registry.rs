@@ -120,7 +120,6 @@ async fn a_matrix_is_pushed_once_and_found_whole_by_skopeo() {
     // And what was pushed comes back the same.
     let (_folder, back) = self::store();
     let connected = Registry::connect(&settings, &tags[0].reference.repository).await.unwrap();
-    connected.check_login().await.unwrap();
     let root = pull(&connected, &tags[0].reference, &back, &silent()).await.unwrap();
     assert_eq!(root.blob, roots[0].blob);
     for manifest in manifests(&back, &root).unwrap() {
@@ -148,6 +147,11 @@ async fn what_a_login_or_certificate_lacks_is_said() {
     let shown = format!("{error} {error:?}");
     assert!(shown.contains("kletimg login localhost") && !shown.contains("wr0ng"), "{shown}");
     assert_eq!(error.exit_hint(), 4);
+
+    for (password, good) in [("s3cret", true), ("wr0ng", false)] {
+        let login = Login::Password { user: "edge".to_owned(), password: Secret::new(password) };
+        assert_eq!(Registry::check_login(&settings, &registry.host, login).await.is_ok(), good);
+    }
 
     settings.authorities = vec![b"no certificate".to_vec()];
     let error = push_all(&settings, &store, &tags, PushOptions::default()).await.unwrap_err();
@@ -228,6 +232,22 @@ fn faults() -> Vec<(&'static str, Vec<Rule>, Result<(), &'static str>)> {
             Ok(()),
         ),
         ("drops every upload", vec![rule("PUT", "/uploads/", 999, Fault::DropAfter(0))], Err("attempts")),
+        (
+            "has another part of an upload than it said",
+            vec![
+                rule("PUT", "/uploads/", 1, Fault::DropAfter(9999)),
+                rule("GET", "/uploads/", 1, Fault::Instead("range", "0-4999".to_owned())),
+            ],
+            Ok(()),
+        ),
+        (
+            "has more of an upload than there is",
+            vec![
+                rule("PUT", "/uploads/", 1, Fault::DropAfter(9999)),
+                rule("GET", "/uploads/", 1, Fault::Instead("range", "0-99999999999".to_owned())),
+            ],
+            Ok(()),
+        ),
         ("drops the answer to an upload", vec![rule("PUT", "/uploads/", 1, Fault::DropAnswer)], Ok(())),
         ("drops the answer to a manifest", vec![rule("PUT", "/manifests/", 2, Fault::DropAnswer)], Ok(())),
         ("loses the upload", vec![rule("PUT", "/uploads/", 1, Fault::ForgetUpload)], Ok(())),

@@ -65,7 +65,7 @@ impl Repository {
 
     /// The host that serves the registry's API. Docker Hub's is not the one that is written.
     pub fn api_host(&self) -> &str {
-        if self.registry == "docker.io" { "registry-1.docker.io" } else { &self.registry }
+        api_host(&self.registry)
     }
 
     /// The name within the registry.
@@ -82,6 +82,20 @@ impl Repository {
     pub fn at(&self, digest: Digest) -> Reference {
         Reference { repository: self.clone(), tag: None, digest: Some(digest) }
     }
+}
+
+/// Reads a registry's name, as `kletimg login` is given it.
+pub fn read_registry(text: &str) -> Result<String, InvalidReference> {
+    let name = if text == "index.docker.io" { "docker.io" } else { text };
+    if is_host(name) {
+        return Ok(name.to_owned());
+    }
+    Err(InvalidReference::Registry { text: clipped(text), part: clipped(name) })
+}
+
+/// The host that serves the API of the registry with this name.
+pub fn api_host(registry: &str) -> &str {
+    if registry == "docker.io" { "registry-1.docker.io" } else { registry }
 }
 
 impl Reference {
@@ -162,10 +176,8 @@ fn read_repository(text: &str, name: &str) -> Result<Repository, InvalidReferenc
         Some((first, rest)) if looks_like_a_host(first) => (first, rest),
         _ => ("docker.io", name),
     };
-    let registry = if registry == "index.docker.io" { "docker.io" } else { registry };
-    if !is_host(registry) {
-        return Err(InvalidReference::Registry { text: text.to_owned(), part: registry.to_owned() });
-    }
+    let registry = read_registry(registry)
+        .map_err(|_| InvalidReference::Registry { text: text.to_owned(), part: registry.to_owned() })?;
     if path.bytes().any(|c| c.is_ascii_uppercase()) {
         return Err(InvalidReference::UpperCase(text.to_owned()));
     }
@@ -176,7 +188,7 @@ fn read_repository(text: &str, name: &str) -> Result<Repository, InvalidReferenc
         return Err(InvalidReference::Path { text: text.to_owned(), part: path.to_owned() });
     }
     let path = if registry == "docker.io" && !path.contains('/') { format!("library/{path}") } else { path.to_owned() };
-    Ok(Repository { registry: registry.to_owned(), path })
+    Ok(Repository { registry, path })
 }
 
 /// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`, the distribution specification's name component.
@@ -344,6 +356,15 @@ mod tests {
             assert!(text.parse::<Reference>().is_err(), "{text}");
         }
         assert!(matches!("a:t".parse::<Repository>(), Err(InvalidReference::NotARepository(_))));
+    }
+
+    #[test]
+    fn registries_are_named_without_scheme_or_path() {
+        assert_eq!(read_registry("index.docker.io").unwrap(), "docker.io");
+        assert_eq!(read_registry("localhost:5000").unwrap(), "localhost:5000");
+        for text in ["", "https://quay.io", "quay.io/a", "a b", "quay.io:"] {
+            assert!(read_registry(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -12,9 +12,12 @@ use super::{
 };
 use crate::{
     base::{Blob, Digest},
-    images::reference::{Reference, Repository},
-    outputs::source::{
-        DOCKER_LIST, DOCKER_MANIFEST, Descriptor, Document, LARGEST_MANIFEST, Manifest, OCI_INDEX, OCI_MANIFEST,
+    images::reference::{Reference, Repository, api_host},
+    outputs::{
+        credentials::Login,
+        source::{
+            DOCKER_LIST, DOCKER_MANIFEST, Descriptor, Document, LARGEST_MANIFEST, Manifest, OCI_INDEX, OCI_MANIFEST,
+        },
     },
 };
 
@@ -39,7 +42,18 @@ impl Registry {
     /// for this repository, as some files keep logins for parts of a registry.
     pub async fn connect(settings: &Settings, repository: &Repository) -> Result<Self, RegistryError> {
         let login = settings.credentials.find(repository.registry(), repository.path())?;
-        let host = repository.api_host();
+        Self::reach(settings, repository.api_host(), login).await
+    }
+
+    /// Finds out whether a login is right, before it is kept. `registry` is a name such as `docker.io`.
+    pub async fn check_login(settings: &Settings, registry: &str, login: Login) -> Result<(), RegistryError> {
+        let reached = Self::reach(settings, api_host(registry), Some(login)).await?;
+        let doing = format!("logging in to {registry}");
+        let call = Call::new(Method::GET, reached.endpoint.base.clone(), Scope::default(), doing);
+        reached.endpoint.call(&call, &[200]).await.map(drop)
+    }
+
+    async fn reach(settings: &Settings, host: &str, login: Option<Login>) -> Result<Self, RegistryError> {
         let http = Http::new(settings, host)?;
         let plain_allowed = settings.insecure.contains(host) || is_this_machine(host);
         let (base, answer) = match ping(&http, "https", login.as_ref()).await {
@@ -58,13 +72,6 @@ impl Registry {
         let challenge = (answer.status() == 401).then(|| auth::challenge(answer.headers())).flatten();
         let auth = Auth::new(login, base.scheme() == "http", challenge);
         Ok(Self { endpoint: Arc::new(Endpoint { http, base, auth }), piece: settings.piece })
-    }
-
-    /// Asks for what needs a login, as `kletimg login` does to find out whether one is right.
-    pub async fn check_login(&self) -> Result<(), RegistryError> {
-        let doing = format!("logging in to {}", self.endpoint.http.host);
-        let call = Call::new(Method::GET, self.endpoint.base.clone(), Scope::default(), doing);
-        self.endpoint.call(&call, &[200]).await.map(drop)
     }
 
     /// Whether the repository has this blob, in this size.
@@ -212,11 +219,7 @@ fn digest_of(answer: &Response, doing: &str) -> Result<Option<Digest>, RegistryE
 }
 
 /// Asks `/v2/` whether this is a registry.
-async fn ping(
-    http: &Http,
-    scheme: &str,
-    login: Option<&crate::outputs::credentials::Login>,
-) -> Result<(Url, Response), RegistryError> {
+async fn ping(http: &Http, scheme: &str, login: Option<&Login>) -> Result<(Url, Response), RegistryError> {
     let doing = format!("reaching the registry {}", http.host);
     let base = Url::parse(&format!("{scheme}://{}/v2/", http.host));
     let base =

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     base::Digest,
-    images::reference::{Reference, Repository},
+    images::reference::Reference,
     outputs::{credentials::CredentialsError, source::SourceError},
 };
 
@@ -53,8 +53,10 @@ pub enum RegistryError {
     LoginRefused { doing: String, host: String, user: String, detail: String },
     #[error("{doing}: {host} does not allow that{user}{detail}: ask for push rights, or log in as another user")]
     Forbidden { doing: String, host: String, user: String, detail: String },
-    #[error("{doing}: the registry has no such thing")]
-    NotFound { doing: String },
+    #[error(
+        "{doing}: the registry has no such thing{detail}: check the name; some registries want a repository created first"
+    )]
+    NotFound { doing: String, detail: String },
     #[error("the registry sends tokens from {realm}, which is not encrypted: no login is sent there")]
     UnsafeRealm { realm: String },
     #[error("{doing}: the answer has no {header} header: the registry does not keep to the distribution specification")]
@@ -119,9 +121,5 @@ impl RegistryError {
     /// What an honest and a lying registry have in common: it says that bytes are wrong.
     pub(super) fn is_digest_dispute(&self) -> bool {
         matches!(self, Self::Refused { status: 400, detail, .. } if detail.contains("DIGEST_INVALID"))
-    }
-
-    pub(super) fn pulling_hint(repository: &Repository) -> String {
-        format!("reading from {repository}")
     }
 }

@@ -94,7 +94,7 @@ impl Registry {
         sink: W,
         meter: &Meter,
     ) -> Result<W, RegistryError> {
-        let doing = format!("{}: the blob {}", RegistryError::pulling_hint(repository), blob.digest);
+        let doing = format!("reading the blob {} of {repository}", blob.digest);
         let (sender, mut receiver) = tokio::sync::mpsc::channel(4);
         // Files are written beside the connection, not between its reads.
         let writer = tokio::task::spawn_blocking(move || {

@@ -215,7 +215,7 @@ impl Http {
             401 if auth.login.is_some() => RegistryError::LoginRefused { doing, host, user, detail },
             401 => RegistryError::LoginNeeded { doing, host, detail },
             403 => RegistryError::Forbidden { doing, host, user, detail },
-            404 => RegistryError::NotFound { doing },
+            404 => RegistryError::NotFound { doing, detail },
             status @ (408 | 429 | 500 | 502 | 503 | 504) => RegistryError::Busy { doing, status, detail, wait },
             status => RegistryError::Refused { doing, status, detail },
         }

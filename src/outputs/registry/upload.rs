@@ -225,6 +225,13 @@ impl Upload<'_> {
                 let (doing, detail) = (self.doing.clone(), " (it has lost the upload)".to_owned());
                 tries.again(RegistryError::Busy { doing, status: 404, detail, wait: None }).await?;
             } else {
+                let error = match error {
+                    // The registry has another part of the upload than we think it has: it says which when asked.
+                    RegistryError::Refused { doing, status: 416, detail } => {
+                        RegistryError::Busy { doing, status: 416, detail, wait: None }
+                    }
+                    error => error,
+                };
                 tries.again(error).await?;
                 *session = self.ask(session.take()).await?;
             }
