@@ -28,6 +28,8 @@ pub enum Fault {
     Instead(&'static str, String),
     /// Said to be done, but not done.
     Pretend,
+    /// The whole blob, whatever range was asked for.
+    IgnoreRange,
     /// The answer's body has a flipped bit.
     Flip,
     /// The answer's body ends after so many bytes.
@@ -225,7 +227,10 @@ impl State {
         }
         if let Some((_, digest)) = path.split_once("/blobs/") {
             return match self.blobs.get(digest) {
-                Some(bytes) => ranged(bytes, request.headers.get("range").map(String::as_str)),
+                Some(bytes) => {
+                    let range = request.headers.get("range").map(String::as_str);
+                    ranged(bytes, range.filter(|_| !matches!(fault, Some(Fault::IgnoreRange))))
+                }
                 None => answer(404, &[], br#"{"errors":[{"code":"BLOB_UNKNOWN","message":"-"}]}"#),
             };
         }

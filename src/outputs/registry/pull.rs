@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use reqwest::{Method, Response, header};
+use tokio::sync::mpsc::{self, Sender};
 
 use super::{
     auth::Scope,
@@ -21,6 +22,9 @@ use crate::{
     inputs::store::Store,
     outputs::source::{self, Descriptor, Document, SourceError},
 };
+
+/// Some bytes of an answer, in whatever buffer they came.
+type Piece = Box<dyn AsRef<[u8]> + Send>;
 
 /// Brings a tag or digest with all its platforms into the store, and gives the descriptor of its root. What the store
 /// has already is not fetched.
@@ -95,63 +99,17 @@ impl Registry {
         meter: &Meter,
     ) -> Result<W, RegistryError> {
         let doing = format!("reading the blob {} of {repository}", blob.digest);
-        let (sender, mut receiver) = tokio::sync::mpsc::channel(4);
+        let (sender, mut receiver) = mpsc::channel::<Piece>(4);
         // Files are written beside the connection, not between its reads.
         let writer = tokio::task::spawn_blocking(move || {
             let mut sink = Hashing::new(sink);
             while let Some(piece) = receiver.blocking_recv() {
-                let piece: Box<dyn AsRef<[u8]> + Send> = piece;
                 sink.write_all((*piece).as_ref())?;
             }
             sink.flush()?;
             Ok(sink.finish())
         });
-        let mut tries = self.endpoint.http.retry.begin();
-        let (mut offset, mut checked_at) = (0, 0);
-        let fetched = loop {
-            let result = async {
-                let (mut response, mut skip) = self.open_blob(repository, blob, offset, &doing).await?;
-                while let Some(piece) = self.endpoint.http.chunk(&mut response, &doing).await? {
-                    let mut piece: Box<dyn AsRef<[u8]> + Send> = Box::new(piece);
-                    let length = (*piece).as_ref().len() as u64;
-                    if skip >= length {
-                        skip -= length;
-                        continue;
-                    }
-                    if skip > 0 {
-                        let from = usize::try_from(skip).unwrap_or_default();
-                        piece = Box::new((*piece).as_ref()[from..].to_vec());
-                    }
-                    offset += length - skip;
-                    skip = 0;
-                    if offset > blob.size {
-                        return Err(RegistryError::TooLarge { doing: doing.clone(), limit: blob.size });
-                    }
-                    meter.reached(offset);
-                    // The writer ends early only when writing failed, which it tells itself.
-                    if sender.send(piece).await.is_err() {
-                        return Ok(());
-                    }
-                }
-                if offset == blob.size {
-                    return Ok(());
-                }
-                let reason = format!("it ended after {offset} of {} bytes", blob.size);
-                Err(RegistryError::Broken { doing: doing.clone(), reason })
-            };
-            match result.await {
-                Ok(()) => break Ok(()),
-                Err(error) => {
-                    if offset >= checked_at + WORTHWHILE {
-                        checked_at = offset;
-                        tries.progressed();
-                    }
-                    if let Err(error) = tries.again(error).await {
-                        break Err(error);
-                    }
-                }
-            }
-        };
+        let fetched = self.fetch(repository, blob, &doing, meter, &sender).await;
         drop(sender);
         let written = writer.await.map_err(std::io::Error::other).and_then(|written: std::io::Result<_>| written);
         fetched?;
@@ -160,6 +118,67 @@ impl Registry {
             return Ok(sink);
         }
         Err(RegistryError::WrongDigest { doing, expected: blob.digest, actual: got.digest.to_string() })
+    }
+
+    /// Sends a blob's bytes to the writer, whatever it takes to get them.
+    async fn fetch(
+        &self,
+        repository: &Repository,
+        blob: Blob,
+        doing: &str,
+        meter: &Meter,
+        writer: &Sender<Piece>,
+    ) -> Result<(), RegistryError> {
+        let mut tries = self.endpoint.http.retry.begin();
+        let (mut offset, mut checked_at) = (0, 0);
+        loop {
+            match self.fetch_from(repository, blob, doing, meter, writer, &mut offset).await {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    if offset >= checked_at + WORTHWHILE {
+                        checked_at = offset;
+                        tries.progressed();
+                    }
+                    tries.again(error).await?;
+                }
+            }
+        }
+    }
+
+    /// One attempt at the bytes from `offset` on, which moves with what was got.
+    async fn fetch_from(
+        &self,
+        repository: &Repository,
+        blob: Blob,
+        doing: &str,
+        meter: &Meter,
+        writer: &Sender<Piece>,
+        offset: &mut u64,
+    ) -> Result<(), RegistryError> {
+        let (mut response, mut skip) = self.open_blob(repository, blob, *offset, doing).await?;
+        while let Some(piece) = self.endpoint.http.chunk(&mut response, doing).await? {
+            let length = piece.as_ref().len() as u64;
+            let piece: Piece = match usize::try_from(skip.min(length)) {
+                Ok(0) => Box::new(piece),
+                Ok(known) => Box::new(piece.as_ref()[known..].to_vec()),
+                Err(_) => continue,
+            };
+            *offset += length - skip.min(length);
+            skip -= skip.min(length);
+            if *offset > blob.size {
+                return Err(RegistryError::TooLarge { doing: doing.to_owned(), limit: blob.size });
+            }
+            meter.reached(*offset);
+            // The writer ends early only when writing failed, which it tells itself.
+            if writer.send(piece).await.is_err() {
+                return Ok(());
+            }
+        }
+        if *offset == blob.size {
+            return Ok(());
+        }
+        let reason = format!("it ended after {offset} of {} bytes", blob.size);
+        Err(RegistryError::Broken { doing: doing.to_owned(), reason })
     }
 
     /// Begins to read a blob at an offset. The number is how many bytes have to be passed over, where the registry

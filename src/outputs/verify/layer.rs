@@ -162,11 +162,12 @@ fn entries<R: Read>(archive: &mut tar::Archive<R>, facts: &mut LayerFacts) -> io
             }
             let mut bytes = Vec::new();
             entry.read_to_end(&mut bytes)?;
-            match () {
-                () if kind.is_gnu_longname() => extensions.path = Some(until_nul(&bytes)),
-                () if kind.is_gnu_longlink() => extensions.link = Some(until_nul(&bytes)),
-                () if kind.is_pax_local_extensions() => pax(&bytes, &mut extensions)?,
-                () => {}
+            if kind.is_gnu_longname() {
+                extensions.path = Some(until_nul(&bytes));
+            } else if kind.is_gnu_longlink() {
+                extensions.link = Some(until_nul(&bytes));
+            } else if kind.is_pax_local_extensions() {
+                pax(&bytes, &mut extensions)?;
             }
             continue;
         }

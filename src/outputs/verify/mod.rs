@@ -8,9 +8,12 @@
 mod config;
 mod layer;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use self::layer::LayerFacts;
 use super::source::{
@@ -34,33 +37,83 @@ pub struct Finding {
     pub message: String,
 }
 
-/// What kinds of things can be wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Code {
-    BlobMissing,
-    BlobUnreadable,
-    BlobDigest,
-    BlobSize,
-    MediaType,
-    DocumentMalformed,
-    DocumentTooLarge,
-    IndexTooDeep,
-    PlatformMissing,
-    PlatformDuplicate,
-    PlatformMismatch,
-    ConfigMalformed,
-    DiffIdCount,
-    DiffIdMismatch,
-    HistoryCount,
-    LayerCompression,
-    LayerMalformed,
-    LayerTooLarge,
-    PathEscapes,
-    PathDuplicate,
-    PathDevice,
-    LinkEscapes,
-    ElfMachine,
+macro_rules! codes {
+    ($($(#[$doc:meta])* $code:ident = $name:literal,)+) => {
+        /// What kinds of things can be wrong. The names are stable: scripts look for them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code {
+            $($(#[$doc])* $code,)+
+        }
+
+        impl Code {
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$code => $name,)+
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// A blob is referred to but not there.
+    BlobMissing = "blob-missing",
+    /// A blob is there but cannot be read.
+    BlobUnreadable = "blob-unreadable",
+    /// The bytes have another digest than the descriptor.
+    BlobDigest = "blob-digest",
+    /// The bytes are more or fewer than the descriptor says.
+    BlobSize = "blob-size",
+    /// A media type that has no place there.
+    MediaType = "media-type",
+    /// A manifest or index that is not what its media type says.
+    DocumentMalformed = "document-malformed",
+    /// A manifest, index or config beyond what registries take.
+    DocumentTooLarge = "document-too-large",
+    /// An index of too many levels or manifests.
+    IndexTooDeep = "index-too-deep",
+    /// A manifest in an index that no client can choose.
+    PlatformMissing = "platform-missing",
+    /// Two manifests of an index for one platform.
+    PlatformDuplicate = "platform-duplicate",
+    /// The index says another platform than the config.
+    PlatformMismatch = "platform-mismatch",
+    /// A config that is no image config.
+    ConfigMalformed = "config-malformed",
+    /// More or fewer `diff_ids` than layers.
+    DiffIdCount = "diff-id-count",
+    /// A layer's tar has another digest than the config says.
+    DiffIdMismatch = "diff-id-mismatch",
+    /// The history describes more or fewer layers than there are.
+    HistoryCount = "history-count",
+    /// A layer that cannot be unpacked as its media type says.
+    LayerCompression = "layer-compression",
+    /// A layer's tar that cannot be read to its end.
+    LayerMalformed = "layer-malformed",
+    /// A layer that unpacks to too much.
+    LayerTooLarge = "layer-too-large",
+    /// A path that leaves the root file system.
+    PathEscapes = "path-escapes",
+    /// A path that a layer holds twice.
+    PathDuplicate = "path-duplicate",
+    /// A device node.
+    PathDevice = "path-device",
+    /// A hard link to something outside the root file system.
+    LinkEscapes = "link-escapes",
+    /// A program or library for another machine than the platform's.
+    ElfMachine = "elf-machine",
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
 }
 
 /// What was looked at, and what was found.
