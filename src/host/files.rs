@@ -336,6 +336,11 @@ pub fn set_mode(path: &Path, mode: u32) -> Result<(), FileError> {
     at("setting permissions of", path, fs::set_permissions(path, fs::Permissions::from_mode(mode)))
 }
 
+/// Where a path leads when its symbolic links are followed; the path itself when nothing is there yet.
+pub fn resolve(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
 /// Creates a symbolic link.
 pub fn symlink(target: &Path, path: &Path) -> Result<(), FileError> {
     at("linking", path, std::os::unix::fs::symlink(target, path))

@@ -1,10 +1,11 @@
-//! Programs of the machine, run with a clean environment, no standard input and a time limit.
+//! Programs of the machine, run with a clean environment, no standard input but what is given to them, and a time
+//! limit.
 
 use std::{
     collections::BTreeSet,
     ffi::{OsStr, OsString},
     fs::File,
-    io::{self, Read as _},
+    io::{self, Read as _, Write as _},
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -95,7 +96,24 @@ impl Program {
 
     /// Runs the program and keeps what it prints.
     pub fn run(&self) -> Result<Ended, ProcessError> {
-        let mut child = self.spawn(Stdio::piped(), Stdio::piped())?;
+        self.collect(self.spawn(Stdio::null(), Stdio::piped(), Stdio::piped())?)
+    }
+
+    /// Runs the program with `input` on its standard input. Secrets go this way: arguments and environments can be read
+    /// by others on the machine.
+    pub fn run_with_input(&self, input: Vec<u8>) -> Result<Ended, ProcessError> {
+        let mut child = self.spawn(Stdio::piped(), Stdio::piped(), Stdio::piped())?;
+        if let Some(mut stdin) = child.child.stdin.take() {
+            // In a thread, because a program may print before it has read; one that does not want its input closes the
+            // pipe, and its exit status tells whether that was right.
+            std::thread::spawn(move || {
+                let _ = stdin.write_all(&input);
+            });
+        }
+        self.collect(child)
+    }
+
+    fn collect(&self, mut child: Running) -> Result<Ended, ProcessError> {
         let stdout = child.child.stdout.take().map(drain);
         let stderr = child.child.stderr.take().map(drain);
         let status = self.wait(&mut child)?;
@@ -113,14 +131,14 @@ impl Program {
         let open = || -> Result<File, FileError> {
             files::at("opening", log, File::options().create(true).append(true).open(log))
         };
-        let mut child = self.spawn(open()?.into(), open()?.into())?;
+        let mut child = self.spawn(Stdio::null(), open()?.into(), open()?.into())?;
         self.wait(&mut child)
     }
 
-    fn spawn(&self, stdout: Stdio, stderr: Stdio) -> Result<Running, ProcessError> {
+    fn spawn(&self, stdin: Stdio, stdout: Stdio, stderr: Stdio) -> Result<Running, ProcessError> {
         let mut command = Command::new(&self.path);
         command.args(&self.args).env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+        command.stdin(stdin).stdout(stdout).stderr(stderr);
         // A group of its own, so that a compiler's children can be stopped with it.
         command.process_group(0);
         if let Some(folder) = &self.folder {
@@ -250,6 +268,15 @@ mod tests {
         let ended = Program::new("/usr/bin/env").env("ONLY", "this").run().unwrap();
         assert!(ended.status.success());
         assert_eq!(String::from_utf8_lossy(&ended.stdout), "ONLY=this\n");
+    }
+
+    #[test]
+    fn a_program_is_given_its_input() {
+        let large = vec![b'x'; 1 << 19];
+        let ended = Program::new("/bin/cat").run_with_input(large.clone()).unwrap();
+        assert_eq!(ended.stdout, large);
+        // One that reads nothing ends all the same.
+        assert!(Program::new("/bin/true").run_with_input(large).unwrap().status.success());
     }
 
     #[test]

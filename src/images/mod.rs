@@ -11,6 +11,7 @@ mod build;
 mod json;
 mod name;
 mod read;
+pub mod reference;
 
 use std::collections::BTreeMap;
 

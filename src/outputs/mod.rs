@@ -1,9 +1,16 @@
-//! Outputs: where finished images go, beginning with the store they are made in and the OCI layout on disk.
+//! Outputs: where finished images go: the store they are made in, the OCI layout on disk, registries, the Docker
+//! Engine, and archives; and the proof that what lies there is what was made.
 //!
 //! This is the end of the pipeline that does input and output, through [`crate::host`] and the store. What the
 //! documents say is decided in [`crate::images`], what the layers hold in [`crate::layers`].
 
+pub mod archive;
+pub mod credentials;
+pub mod docker;
 pub mod layout;
+pub mod registry;
+pub mod source;
 mod stored;
+pub mod verify;
 
 pub use stored::{StoredError, store_layer, store_tag};

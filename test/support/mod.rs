@@ -7,6 +7,9 @@ use std::path::PathBuf;
 
 pub mod archives;
 pub mod fixture;
+pub mod image;
+pub mod lying_registry;
+pub mod registry;
 pub mod server;
 pub mod tls;
 

@@ -1,0 +1,197 @@
+//! Images as one tar file: for `skopeo copy oci-archive:`, `ctr images import`, `podman load` and `docker load`.
+//!
+//! The same image gives the same bytes: entries are sorted, have no times and belong to nobody, and blobs go in as they
+//! are. A Docker archive is an OCI layout with a `manifest.json` beside it, because Engines before 25 read nothing else
+//! (moby, image/tarexport/load.go) and containerd reads the layout.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{self, Write},
+};
+
+use serde_json::{Value, json};
+
+use super::source::{self, CopyError, Descriptor, Document, Manifest, Source, SourceError, Tag};
+use crate::base::{Blob, Digest, Platform};
+
+/// The files of an archive, in the order in which they are written.
+pub struct Archive {
+    files: Vec<(String, Content)>,
+    /// What Docker calls the images after loading: config digest and manifest digest by name.
+    pub(super) images: BTreeMap<String, (Digest, Digest)>,
+}
+
+enum Content {
+    Bytes(Vec<u8>),
+    Blob(Blob),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error("writing the archive: {0}")]
+    Write(#[source] io::Error),
+    #[error("two images are to be called {0}: give each its own name")]
+    Ambiguous(String),
+}
+
+impl Archive {
+    /// An OCI layout with all platforms of the tags.
+    pub fn oci(source: &dyn Source, tags: &[Tag]) -> Result<Self, ArchiveError> {
+        let mut blobs = BTreeSet::new();
+        let mut index = Vec::new();
+        for tag in sorted(tags)? {
+            for manifest in source::manifests(source, &tag.root)? {
+                add_blobs(&manifest, &mut blobs);
+            }
+            index.push(entry(tag, &tag.root));
+        }
+        Ok(Self { files: layout(&index, None, blobs), images: BTreeMap::new() })
+    }
+
+    /// What the Docker Engine loads: one platform of the tags.
+    pub fn docker(source: &dyn Source, tags: &[Tag], platform: Platform) -> Result<Self, ArchiveError> {
+        let mut blobs = BTreeSet::new();
+        let (mut index, mut loads) = (Vec::new(), BTreeMap::<Digest, (Value, Vec<Value>, Vec<String>)>::new());
+        let mut images = BTreeMap::new();
+        for tag in sorted(tags)? {
+            let manifest = source::for_platform(source, &tag.root, platform)?;
+            add_blobs(&manifest, &mut blobs);
+            index.push(entry(tag, &manifest.descriptor));
+            let Document::Image { config, layers } = &manifest.document else { continue };
+            let name = tag.reference.to_string();
+            images.insert(name.clone(), (config.blob.digest, manifest.descriptor.blob.digest));
+            let load = loads.entry(manifest.descriptor.blob.digest).or_insert_with(|| {
+                let layers = layers.iter().map(|layer| json!(path(&layer.blob.digest))).collect();
+                (json!(path(&config.blob.digest)), layers, Vec::new())
+            });
+            load.2.push(name);
+        }
+        let loads = loads.into_values();
+        let loads: Vec<_> = loads
+            .map(|(config, layers, names)| json!({ "Config": config, "RepoTags": names, "Layers": layers }))
+            .collect();
+        Ok(Self { files: layout(&index, Some(&Value::Array(loads)), blobs), images })
+    }
+
+    /// The archive's length in bytes.
+    pub fn size(&self) -> u64 {
+        let padded = |size: u64| 512 + size.div_ceil(512) * 512;
+        let files = self.files.iter().map(|(_, content)| match content {
+            Content::Bytes(bytes) => padded(bytes.len() as u64),
+            Content::Blob(blob) => padded(blob.size),
+        });
+        // Two folders, and the two empty blocks that end a tar.
+        files.sum::<u64>() + 2 * 512 + 1024
+    }
+
+    /// Writes the archive. Every blob is checked on its way; when this fails, what was written is no archive.
+    pub fn write(&self, source: &dyn Source, out: &mut dyn Write) -> Result<(), ArchiveError> {
+        for folder in ["blobs/", "blobs/sha256/"] {
+            let mut header = header(0, 0o755);
+            header.set_entry_type(tar::EntryType::Directory);
+            write_header(out, header, folder)?;
+        }
+        for (name, content) in &self.files {
+            let size = match content {
+                Content::Bytes(bytes) => {
+                    write_header(out, header(bytes.len() as u64, 0o644), name)?;
+                    out.write_all(bytes).map_err(ArchiveError::Write)?;
+                    bytes.len() as u64
+                }
+                Content::Blob(blob) => {
+                    write_header(out, header(blob.size, 0o644), name)?;
+                    source::copy_blob(source, blob, out)?;
+                    blob.size
+                }
+            };
+            let padding = usize::try_from(size.next_multiple_of(512) - size).unwrap_or_default();
+            out.write_all(&[0; 512][..padding]).map_err(ArchiveError::Write)?;
+        }
+        out.write_all(&[0; 1024]).and_then(|()| out.flush()).map_err(ArchiveError::Write)
+    }
+}
+
+impl From<CopyError> for ArchiveError {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Source(error) => Self::Source(error),
+            CopyError::Write(error) => Self::Write(error),
+        }
+    }
+}
+
+/// The tags by name, each name once.
+fn sorted(tags: &[Tag]) -> Result<Vec<&Tag>, ArchiveError> {
+    let mut sorted: Vec<&Tag> = tags.iter().collect();
+    sorted.sort_by_cached_key(|tag| tag.reference.to_string());
+    for pair in sorted.windows(2) {
+        if pair[0].reference == pair[1].reference && pair[0].root.blob != pair[1].root.blob {
+            return Err(ArchiveError::Ambiguous(pair[0].reference.to_string()));
+        }
+    }
+    sorted.dedup_by(|a, b| a.reference == b.reference);
+    Ok(sorted)
+}
+
+fn add_blobs(manifest: &Manifest, blobs: &mut BTreeSet<Blob>) {
+    blobs.insert(manifest.descriptor.blob);
+    if let Document::Image { config, layers } = &manifest.document {
+        let carried = layers.iter().filter(|layer| !layer.is_foreign());
+        blobs.extend(std::iter::once(config).chain(carried).map(|descriptor| descriptor.blob));
+    }
+}
+
+/// A descriptor in `index.json`, named for tools that look for a tag (image-spec, annotations) and for containerd, which
+/// wants the whole name.
+fn entry(tag: &Tag, root: &Descriptor) -> Value {
+    let mut entry = json!({
+        "mediaType": root.media_type,
+        "digest": root.blob.digest,
+        "size": root.blob.size,
+        "annotations": {
+            "io.containerd.image.name": tag.reference.to_string(),
+            "org.opencontainers.image.ref.name": tag.reference.tag_or_latest().to_string(),
+        },
+    });
+    if let Some(platform) = &root.platform {
+        let mut parts = platform.splitn(3, '/');
+        let names = ["os", "architecture", "variant"].into_iter();
+        entry["platform"] = names.zip(parts.by_ref()).map(|(name, part)| (name.to_owned(), json!(part))).collect();
+    }
+    entry
+}
+
+fn layout(index: &[Value], docker: Option<&Value>, blobs: BTreeSet<Blob>) -> Vec<(String, Content)> {
+    let index = json!({ "schemaVersion": 2, "mediaType": source::OCI_INDEX, "manifests": index });
+    let mut files = vec![
+        ("oci-layout".to_owned(), Content::Bytes(json!({ "imageLayoutVersion": "1.0.0" }).to_string().into_bytes())),
+        ("index.json".to_owned(), Content::Bytes(index.to_string().into_bytes())),
+    ];
+    if let Some(docker) = docker {
+        files.push(("manifest.json".to_owned(), Content::Bytes(docker.to_string().into_bytes())));
+    }
+    files.extend(blobs.into_iter().map(|blob| (path(&blob.digest), Content::Blob(blob))));
+    files
+}
+
+fn path(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
+fn header(size: u64, mode: u32) -> tar::Header {
+    let mut header = tar::Header::new_ustar();
+    header.set_size(size);
+    header.set_mode(mode);
+    header.set_mtime(0);
+    header.set_uid(0);
+    header.set_gid(0);
+    header
+}
+
+fn write_header(out: &mut dyn Write, mut header: tar::Header, name: &str) -> Result<(), ArchiveError> {
+    header.set_path(name).map_err(ArchiveError::Write)?;
+    header.set_cksum();
+    out.write_all(header.as_bytes()).map_err(ArchiveError::Write)
+}

@@ -1,0 +1,323 @@
+//! Proving an image, its own or another's, byte by byte.
+//!
+//! Every digest and size is recomputed from the bytes, every layer is unpacked in thought, and what the documents say is
+//! held against each other and against the files. Nothing is trusted that an index or a registry claims. What is wrong
+//! becomes a finding with a stable code; a finding never ends the search for others. Reading from a registry, and saying
+//! what is to be done, are left to the callers.
+
+mod config;
+mod layer;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use serde::{Serialize, Serializer};
+
+use self::layer::LayerFacts;
+use super::source::{
+    DOCKER_LIST, DOCKER_MANIFEST, Descriptor, Document, LARGEST_MANIFEST, OCI_INDEX, OCI_MANIFEST, Source, SourceError,
+};
+use crate::base::{Blob, Digest, digest::Hashing};
+
+/// Deeper or larger indexes are a loop or an attack.
+const DEEPEST: usize = 4;
+const MOST_MANIFESTS: usize = 1024;
+
+/// Findings beyond these say nothing new: an archive of rubbish could give millions.
+const MOST_FINDINGS: usize = 1000;
+
+/// Something that is wrong with an image.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Finding {
+    pub code: Code,
+    /// What it is about: `layer sha256:...`, with a path where one is at fault.
+    pub subject: String,
+    pub message: String,
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $code:ident = $name:literal,)+) => {
+        /// What kinds of things can be wrong. The names are stable: scripts look for them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code {
+            $($(#[$doc])* $code,)+
+        }
+
+        impl Code {
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$code => $name,)+
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// A blob is referred to but not there.
+    BlobMissing = "blob-missing",
+    /// A blob is there but cannot be read.
+    BlobUnreadable = "blob-unreadable",
+    /// The bytes have another digest than the descriptor.
+    BlobDigest = "blob-digest",
+    /// The bytes are more or fewer than the descriptor says.
+    BlobSize = "blob-size",
+    /// A media type that has no place there.
+    MediaType = "media-type",
+    /// A manifest or index that is not what its media type says.
+    DocumentMalformed = "document-malformed",
+    /// A manifest, index or config beyond what registries take.
+    DocumentTooLarge = "document-too-large",
+    /// An index of too many levels or manifests.
+    IndexTooDeep = "index-too-deep",
+    /// A manifest in an index that no client can choose.
+    PlatformMissing = "platform-missing",
+    /// Two manifests of an index for one platform.
+    PlatformDuplicate = "platform-duplicate",
+    /// The index says another platform than the config.
+    PlatformMismatch = "platform-mismatch",
+    /// A config that is no image config.
+    ConfigMalformed = "config-malformed",
+    /// More or fewer `diff_ids` than layers.
+    DiffIdCount = "diff-id-count",
+    /// A layer's tar has another digest than the config says.
+    DiffIdMismatch = "diff-id-mismatch",
+    /// The history describes more or fewer layers than there are.
+    HistoryCount = "history-count",
+    /// A layer that cannot be unpacked as its media type says.
+    LayerCompression = "layer-compression",
+    /// A layer's tar that cannot be read to its end.
+    LayerMalformed = "layer-malformed",
+    /// A layer that unpacks to too much.
+    LayerTooLarge = "layer-too-large",
+    /// A path that leaves the root file system.
+    PathEscapes = "path-escapes",
+    /// A path that a layer holds twice.
+    PathDuplicate = "path-duplicate",
+    /// A device node.
+    PathDevice = "path-device",
+    /// A hard link to something outside the root file system.
+    LinkEscapes = "link-escapes",
+    /// A program or library for another machine than the platform's.
+    ElfMachine = "elf-machine",
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// What was looked at, and what was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Sorted; empty for a sound image.
+    pub findings: Vec<Finding>,
+    pub platforms: Vec<String>,
+    /// Blobs that were read, and their bytes.
+    pub blobs: usize,
+    pub bytes: u64,
+}
+
+/// Looks at everything that `root` leads to.
+pub fn verify(source: &dyn Source, root: &Descriptor) -> Report {
+    let mut verifier = Verifier { source, report: Report::default(), seen: BTreeSet::new(), layers: BTreeMap::new() };
+    verifier.document(root, 1);
+    let mut report = verifier.report;
+    report.findings.sort();
+    report.findings.dedup();
+    report
+}
+
+struct Verifier<'a> {
+    source: &'a dyn Source,
+    report: Report,
+    seen: BTreeSet<Digest>,
+    /// What was learnt from the layers, which images share.
+    layers: BTreeMap<Digest, LayerFacts>,
+}
+
+impl Verifier<'_> {
+    fn find(&mut self, code: Code, subject: impl Into<String>, message: impl Into<String>) {
+        if self.report.findings.len() < MOST_FINDINGS {
+            self.report.findings.push(Finding { code, subject: subject.into(), message: message.into() });
+        }
+    }
+
+    fn document(&mut self, node: &Descriptor, depth: usize) {
+        let subject = format!("manifest {}", node.blob.digest);
+        if depth > DEEPEST || self.seen.len() >= MOST_MANIFESTS {
+            return self.find(Code::IndexTooDeep, subject, "the index holds too many levels or manifests");
+        }
+        if !matches!(node.media_type.as_str(), OCI_INDEX | OCI_MANIFEST | DOCKER_LIST | DOCKER_MANIFEST) {
+            let message = format!("`{}` is no media type of a manifest or index", node.media_type.escape_debug());
+            self.find(Code::MediaType, &subject, message);
+        }
+        if !self.seen.insert(node.blob.digest) {
+            return;
+        }
+        let Some(bytes) = self.small(&node.blob, &subject) else { return };
+        match Document::read(node.blob.digest, &bytes, &node.media_type) {
+            Ok(Document::Index { manifests }) => self.index(&manifests, &subject, depth),
+            Ok(Document::Image { config, layers }) => self.image(node, &config, &layers),
+            Err(error) => self.find(Code::DocumentMalformed, &subject, error.to_string()),
+        }
+        self.schema(&bytes, &subject);
+    }
+
+    /// Both specifications ask for 2, and old clients refuse anything else.
+    fn schema(&mut self, bytes: &[u8], subject: &str) {
+        let value: Option<serde_json::Value> = serde_json::from_slice(bytes).ok();
+        if value.is_some_and(|value| value["schemaVersion"] != 2) {
+            self.find(Code::DocumentMalformed, subject, "`schemaVersion` is not 2");
+        }
+    }
+
+    fn index(&mut self, manifests: &[Descriptor], subject: &str, depth: usize) {
+        let mut platforms = BTreeSet::new();
+        for child in manifests {
+            match &child.platform {
+                Some(platform) if !platforms.insert(platform) && platform != UNKNOWN => {
+                    self.find(Code::PlatformDuplicate, subject, format!("two manifests are for {platform}"));
+                }
+                None if matches!(child.media_type.as_str(), OCI_MANIFEST | DOCKER_MANIFEST) => {
+                    let message =
+                        format!("the manifest {} has no platform, so that clients cannot choose it", child.blob.digest);
+                    self.find(Code::PlatformMissing, subject, message);
+                }
+                _ => {}
+            }
+            self.document(child, depth + 1);
+        }
+    }
+
+    fn image(&mut self, node: &Descriptor, config: &Descriptor, layers: &[Descriptor]) {
+        // BuildKit's attestations are manifests whose layers are statements, for a platform that nobody has.
+        if node.platform.as_deref() == Some(UNKNOWN) {
+            for descriptor in std::iter::once(config).chain(layers) {
+                self.plain_blob(&descriptor.blob);
+            }
+            return;
+        }
+        let config = self.config(node, config, layers.len());
+        for (position, layer) in layers.iter().enumerate() {
+            let subject = format!("layer {}", layer.blob.digest);
+            if layer.is_foreign() {
+                continue;
+            }
+            let facts = match self.layers.get(&layer.blob.digest) {
+                Some(facts) => facts.clone(),
+                None => self.layer(layer, &subject),
+            };
+            let Some(config) = &config else { continue };
+            if let (Some(expected), Some(actual)) = (config.diff_ids.get(position), facts.diff_id)
+                && *expected != actual.to_string()
+            {
+                let message = format!("its tar has the digest {actual}, the config says {}", expected.escape_debug());
+                self.find(Code::DiffIdMismatch, &subject, message);
+            }
+            for (path, machine) in &facts.machines {
+                if let Some(expected) = layer::foreign_machine(&config.architecture, *machine) {
+                    let message = format!("is for ELF machine {machine}, {} has {expected}", config.architecture);
+                    self.find(Code::ElfMachine, format!("{subject}: {path}"), message);
+                }
+            }
+        }
+    }
+
+    fn layer(&mut self, layer: &Descriptor, subject: &str) -> LayerFacts {
+        let Some(compression) = layer::compression(&layer.media_type) else {
+            let message = format!("`{}` is no media type of a layer", layer.media_type.escape_debug());
+            self.find(Code::MediaType, subject, message);
+            self.plain_blob(&layer.blob);
+            return LayerFacts::default();
+        };
+        let reader = match self.source.open(&layer.blob, 0) {
+            Ok(reader) => reader,
+            Err(error) => {
+                self.unreadable(&error, subject);
+                return LayerFacts::default();
+            }
+        };
+        let (facts, rest) = layer::read(Hashing::new(reader), compression);
+        for (code, path, message) in &facts.problems {
+            let subject = if path.is_empty() { subject.to_owned() } else { format!("{subject}: {path}") };
+            self.find(*code, subject, message.as_str());
+        }
+        self.finish(rest, &layer.blob, subject);
+        self.layers.insert(layer.blob.digest, facts.clone());
+        facts
+    }
+
+    /// A blob whose meaning is not ours to judge.
+    fn plain_blob(&mut self, blob: &Blob) {
+        let subject = format!("blob {}", blob.digest);
+        match self.source.open(blob, 0) {
+            Ok(reader) => self.finish(Hashing::new(reader), blob, &subject),
+            Err(error) => self.unreadable(&error, &subject),
+        }
+    }
+
+    /// Reads what is left of a blob and compares the whole with its descriptor.
+    fn finish(&mut self, mut reader: Hashing<Box<dyn std::io::Read + Send>>, blob: &Blob, subject: &str) {
+        if let Err(error) = std::io::copy(&mut reader, &mut std::io::sink()) {
+            return self.find(Code::BlobUnreadable, subject, error.to_string());
+        }
+        let (_, got) = reader.finish();
+        self.compare(blob, got, subject);
+    }
+
+    fn compare(&mut self, blob: &Blob, got: Blob, subject: &str) {
+        self.report.blobs += 1;
+        self.report.bytes += got.size;
+        if got.size != blob.size {
+            let message = format!("it has {} bytes, its descriptor says {}", got.size, blob.size);
+            self.find(Code::BlobSize, subject, message);
+        }
+        if got.digest != blob.digest {
+            self.find(Code::BlobDigest, subject, format!("its bytes have the digest {}", got.digest));
+        }
+    }
+
+    /// A document's bytes, whatever they are, if they can be read.
+    fn small(&mut self, blob: &Blob, subject: &str) -> Option<Vec<u8>> {
+        use std::io::Read as _;
+        let mut bytes = Vec::new();
+        let read = self.source.open(blob, 0).map(|reader| reader.take(LARGEST_MANIFEST + 1).read_to_end(&mut bytes));
+        match read {
+            Ok(Ok(_)) if bytes.len() as u64 > LARGEST_MANIFEST => {
+                self.find(Code::DocumentTooLarge, subject, format!("it has more than {LARGEST_MANIFEST} bytes"));
+                None
+            }
+            Ok(Ok(_)) => {
+                let got = Blob { digest: Digest::of(&bytes), size: bytes.len() as u64 };
+                self.compare(blob, got, subject);
+                Some(bytes)
+            }
+            Ok(Err(error)) => {
+                self.find(Code::BlobUnreadable, subject, error.to_string());
+                None
+            }
+            Err(error) => {
+                self.unreadable(&error, subject);
+                None
+            }
+        }
+    }
+
+    fn unreadable(&mut self, error: &SourceError, subject: &str) {
+        let code = if error.is_missing() { Code::BlobMissing } else { Code::BlobUnreadable };
+        self.find(code, subject, error.to_string());
+    }
+}
+
+/// The platform of manifests that are for no machine.
+const UNKNOWN: &str = "unknown/unknown";

@@ -1,0 +1,404 @@
+//! Sound images have no findings; each single corruption has one.
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{Cursor, Read, Write as _},
+    process::Command,
+    sync::Arc,
+};
+
+use kletimg::{
+    base::{Blob, Digest, progress::SharedProgress, progress::Silent},
+    inputs::store::Store,
+    outputs::{
+        registry::{Registry, Settings, pull},
+        source::{Descriptor, OCI_INDEX, OCI_MANIFEST, Source, SourceError, manifests},
+        verify::{Code, verify},
+    },
+};
+use serde_json::{Value, json};
+use support::{
+    image, parts,
+    registry::{Guard, RealRegistry},
+};
+
+mod support;
+
+/// Blobs in memory, by the digest they are asked for, which need not be theirs.
+#[derive(Clone, Default)]
+struct Blobs(BTreeMap<Digest, Vec<u8>>);
+
+impl Source for Blobs {
+    fn open(&self, blob: &Blob, from: u64) -> Result<Box<dyn Read + Send>, SourceError> {
+        let bytes = self.0.get(&blob.digest).ok_or(SourceError::Missing { digest: blob.digest })?;
+        let from = usize::try_from(from).unwrap();
+        Ok(Box::new(Cursor::new(bytes[from..].to_vec())))
+    }
+}
+
+impl Blobs {
+    fn put(&mut self, bytes: &[u8]) -> Blob {
+        let blob = Blob { digest: Digest::of(bytes), size: bytes.len() as u64 };
+        self.0.insert(blob.digest, bytes.to_vec());
+        blob
+    }
+
+    fn json(&mut self, value: &Value) -> Blob {
+        self.put(value.to_string().as_bytes())
+    }
+}
+
+/// The parts of an image, to be changed before it is put together.
+struct Parts {
+    tar: Vec<u8>,
+    packed: Option<Vec<u8>>,
+    config: Value,
+    layer_type: &'static str,
+    config_type: &'static str,
+    manifest: fn(&mut Value),
+    index: fn(&mut Value),
+    index_type: &'static str,
+}
+
+fn tar_of(entries: &[(&str, tar::EntryType, &[u8])]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (name, kind, content) in entries {
+        let mut header = tar::Header::new_gnu();
+        // As a hostile archive has it; the library would not write such a path.
+        header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_entry_type(*kind);
+        header.set_mode(0o755);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        let link = *kind == tar::EntryType::Link;
+        if link {
+            header.as_mut_bytes()[157..157 + content.len()].copy_from_slice(content);
+        }
+        let content: &[u8] = if link { b"" } else { content };
+        header.set_size(content.len() as u64);
+        header.set_cksum();
+        bytes.extend(header.as_bytes());
+        bytes.extend(content);
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+    }
+    bytes.resize(bytes.len() + 1024, 0);
+    bytes
+}
+
+fn elf(machine: u8) -> Vec<u8> {
+    let mut bytes = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0".to_vec();
+    bytes.extend([machine, 0]);
+    bytes.resize(64, 0);
+    bytes
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+const FILE: tar::EntryType = tar::EntryType::Regular;
+
+impl Parts {
+    fn sound() -> Self {
+        let tar = tar_of(&[("bin/", tar::EntryType::Directory, b""), ("bin/kubelet", FILE, &elf(62))]);
+        Self {
+            config: json!({
+                "architecture": "amd64", "os": "linux",
+                "rootfs": { "type": "layers", "diff_ids": [Digest::of(&tar)] },
+                "history": [{ "created_by": "a" }, { "created_by": "b", "empty_layer": true }],
+            }),
+            tar,
+            packed: None,
+            layer_type: "application/vnd.oci.image.layer.v1.tar+gzip",
+            config_type: "application/vnd.oci.image.config.v1+json",
+            manifest: |_| {},
+            index: |_| {},
+            index_type: OCI_INDEX,
+        }
+    }
+
+    fn with_tar(tar: Vec<u8>) -> Self {
+        let mut parts = Self::sound();
+        parts.config["rootfs"]["diff_ids"] = json!([Digest::of(&tar)]);
+        Self { tar, ..parts }
+    }
+
+    fn with_config(change: impl Fn(&mut Value)) -> Self {
+        let mut parts = Self::sound();
+        change(&mut parts.config);
+        parts
+    }
+
+    /// The image, and its blobs by kind: index, manifest, config, layer.
+    fn build(&self) -> (Blobs, Descriptor, [Blob; 4]) {
+        let mut blobs = Blobs::default();
+        let layer = blobs.put(&self.packed.clone().unwrap_or_else(|| gzip(&self.tar)));
+        let config = blobs.json(&self.config);
+        let mut manifest = json!({
+            "schemaVersion": 2, "mediaType": OCI_MANIFEST,
+            "config": image::descriptor(self.config_type, config), "layers": [image::descriptor(self.layer_type, layer)],
+        });
+        (self.manifest)(&mut manifest);
+        let manifest = blobs.json(&manifest);
+        let mut entry = image::descriptor(OCI_MANIFEST, manifest);
+        entry["platform"] = json!({ "architecture": "amd64", "os": "linux" });
+        let mut index = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry] });
+        (self.index)(&mut index);
+        let index = blobs.json(&index);
+        let root = Descriptor { media_type: self.index_type.to_owned(), blob: index, platform: None };
+        (blobs, root, [index, manifest, config, layer])
+    }
+}
+
+fn codes(source: &dyn Source, root: &Descriptor) -> BTreeSet<Code> {
+    verify(source, root).findings.into_iter().map(|finding| finding.code).collect()
+}
+
+#[test]
+fn a_sound_image_has_no_findings() {
+    let zstd = Parts {
+        packed: Some(zstd::encode_all(Parts::sound().tar.as_slice(), 3).unwrap()),
+        layer_type: "application/vnd.oci.image.layer.v1.tar+zstd",
+        ..Parts::sound()
+    };
+    let plain = Parts {
+        packed: Some(Parts::sound().tar),
+        layer_type: "application/vnd.oci.image.layer.v1.tar",
+        ..Parts::sound()
+    };
+    for parts in [Parts::sound(), zstd, plain] {
+        let (blobs, root, _) = parts.build();
+        let report = verify(&blobs, &root);
+        assert_eq!((report.findings, report.platforms, report.blobs), (vec![], vec!["linux/amd64".to_owned()], 4));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(folder.path());
+    let report = verify(&store, &image::multi_arch(&store, 1, 1000));
+    assert_eq!((report.findings, report.platforms.len()), (vec![], 2));
+}
+
+#[test]
+fn a_flipped_bit_is_found_in_every_blob() {
+    let (sound, root, blobs) = Parts::sound().build();
+    for (kind, blob) in ["index", "manifest", "config", "layer"].iter().zip(blobs) {
+        for at in 0..blob.size * 8 {
+            let mut broken = sound.clone();
+            broken.0.get_mut(&blob.digest).unwrap()[usize::try_from(at / 8).unwrap()] ^= 1 << (at % 8);
+            assert!(codes(&broken, &root).contains(&Code::BlobDigest), "{kind}, bit {at}");
+        }
+        for (code, bytes) in [(Code::BlobMissing, None), (Code::BlobSize, Some(1)), (Code::BlobSize, Some(0))] {
+            let mut broken = sound.clone();
+            let was = broken.0.remove(&blob.digest).unwrap();
+            let longer = [was.as_slice(), b" "].concat();
+            match bytes {
+                Some(1) => broken.0.insert(blob.digest, longer),
+                Some(_) => broken.0.insert(blob.digest, was[..was.len() - 1].to_vec()),
+                None => None,
+            };
+            assert!(codes(&broken, &root).contains(&code), "{kind}, {code:?}");
+        }
+    }
+}
+
+/// Images whose digests are all right, with one thing that is not.
+#[allow(clippy::too_many_lines, reason = "a table")]
+fn corruptions() -> Vec<(&'static str, Parts, Code)> {
+    let sound = Parts::sound;
+    let device = tar::EntryType::Char;
+    let packed = gzip(&sound().tar);
+    let garbage = [packed.as_slice(), b"garbage"].concat();
+    let cut = packed[..packed.len() - 9].to_vec();
+    vec![
+        (
+            "a diff_id of another tar",
+            Parts::with_config(|c| c["rootfs"]["diff_ids"][0] = json!(Digest::of("x"))),
+            Code::DiffIdMismatch,
+        ),
+        ("a diff_id too few", Parts::with_config(|c| c["rootfs"]["diff_ids"] = json!([])), Code::DiffIdCount),
+        ("no diff_ids", Parts::with_config(|c| c["rootfs"] = json!({ "type": "layers" })), Code::DiffIdCount),
+        ("another kind of rootfs", Parts::with_config(|c| c["rootfs"]["type"] = json!("base")), Code::ConfigMalformed),
+        (
+            "a config without architecture",
+            Parts::with_config(|c| c["architecture"] = Value::Null),
+            Code::ConfigMalformed,
+        ),
+        ("another architecture", Parts::with_config(|c| c["architecture"] = json!("arm64")), Code::PlatformMismatch),
+        ("another system", Parts::with_config(|c| c["os"] = json!("windows")), Code::PlatformMismatch),
+        (
+            "a variant of its own",
+            Parts {
+                index: |i| i["manifests"][0]["platform"]["variant"] = json!("v3"),
+                ..Parts::with_config(|c| c["variant"] = json!("v2"))
+            },
+            Code::PlatformMismatch,
+        ),
+        ("too much history", Parts::with_config(|c| c["history"][1] = json!({})), Code::HistoryCount),
+        ("a program for another machine", Parts::with_tar(tar_of(&[("k", FILE, &elf(183))])), Code::ElfMachine),
+        ("a path twice", Parts::with_tar(tar_of(&[("a", FILE, b"1"), ("./a", FILE, b"2")])), Code::PathDuplicate),
+        (
+            "a folder that is also a file",
+            Parts::with_tar(tar_of(&[("a/", tar::EntryType::Directory, b""), ("a", FILE, b"2")])),
+            Code::PathDuplicate,
+        ),
+        ("a path above the root", Parts::with_tar(tar_of(&[("../a", FILE, b"1")])), Code::PathEscapes),
+        ("an absolute path", Parts::with_tar(tar_of(&[("/a", FILE, b"1")])), Code::PathEscapes),
+        (
+            "a long path above the root",
+            Parts::with_tar(tar_of(&[("x", tar::EntryType::GNULongName, b"a/../../b\0"), ("a", FILE, b"1")])),
+            Code::PathEscapes,
+        ),
+        (
+            "a PAX path above the root",
+            Parts::with_tar(tar_of(&[("x", tar::EntryType::XHeader, b"15 path=a/../b\n"), ("a", FILE, b"1")])),
+            Code::PathEscapes,
+        ),
+        (
+            "a hard link above the root",
+            Parts::with_tar(tar_of(&[("a", tar::EntryType::Link, b"../../etc/shadow")])),
+            Code::LinkEscapes,
+        ),
+        ("a device", Parts::with_tar(tar_of(&[("dev/sda", device, b"")])), Code::PathDevice),
+        (
+            "a broken tar header",
+            Parts::with_tar({
+                let mut tar = tar_of(&[("a", FILE, b"1")]);
+                tar[150] ^= 1;
+                tar
+            }),
+            Code::LayerMalformed,
+        ),
+        (
+            "a huge header",
+            Parts::with_tar(tar_of(&[("x", tar::EntryType::GNULongName, &vec![b'a'; 2 << 20])])),
+            Code::LayerMalformed,
+        ),
+        ("garbage after the gzip", Parts { packed: Some(garbage), ..sound() }, Code::LayerCompression),
+        ("a gzip cut short", Parts { packed: Some(cut), ..sound() }, Code::LayerCompression),
+        ("a tar that is called gzip", Parts { packed: Some(sound().tar), ..sound() }, Code::LayerCompression),
+        (
+            "a gzip that is called zstd",
+            Parts { layer_type: "application/vnd.oci.image.layer.v1.tar+zstd", ..sound() },
+            Code::LayerCompression,
+        ),
+        (
+            "a gzip that is called tar",
+            Parts { layer_type: "application/vnd.oci.image.layer.v1.tar", ..sound() },
+            Code::DiffIdMismatch,
+        ),
+        ("a layer of no known type", Parts { layer_type: "text/plain", ..sound() }, Code::MediaType),
+        ("a config of no known type", Parts { config_type: "text/plain", ..sound() }, Code::MediaType),
+        ("an index delivered as a manifest", Parts { index_type: OCI_MANIFEST, ..sound() }, Code::DocumentMalformed),
+        ("an index delivered as a text", Parts { index_type: "text/plain", ..sound() }, Code::MediaType),
+        (
+            "a manifest that is an index too",
+            Parts { manifest: |m| m["manifests"] = json!([]), ..sound() },
+            Code::DocumentMalformed,
+        ),
+        (
+            "a manifest without layers",
+            Parts { manifest: |m| m["layers"] = Value::Null, ..sound() },
+            Code::DocumentMalformed,
+        ),
+        (
+            "a manifest with a wrong size",
+            Parts { manifest: |m| m["layers"][0]["size"] = json!(7), ..sound() },
+            Code::BlobSize,
+        ),
+        (
+            "a config with a wrong size",
+            Parts { manifest: |m| m["config"]["size"] = json!(7), ..sound() },
+            Code::BlobSize,
+        ),
+        (
+            "a manifest of schema 1",
+            Parts { manifest: |m| m["schemaVersion"] = json!(1), ..sound() },
+            Code::DocumentMalformed,
+        ),
+        (
+            "an index with a wrong size",
+            Parts { index: |i| i["manifests"][0]["size"] = json!(7), ..sound() },
+            Code::BlobSize,
+        ),
+        (
+            "an index without platforms",
+            Parts { index: |i| i["manifests"][0]["platform"] = Value::Null, ..sound() },
+            Code::PlatformMissing,
+        ),
+        (
+            "a platform twice",
+            Parts {
+                index: |i| {
+                    let again = i["manifests"][0].clone();
+                    i["manifests"].as_array_mut().unwrap().push(again);
+                },
+                ..sound()
+            },
+            Code::PlatformDuplicate,
+        ),
+        (
+            "an index to nowhere",
+            Parts { index: |i| i["manifests"][0]["digest"] = json!(Digest::of("nowhere")), ..sound() },
+            Code::BlobMissing,
+        ),
+        (
+            "a digest of another kind",
+            Parts { index: |i| i["manifests"][0]["digest"] = json!("sha512:00"), ..sound() },
+            Code::DocumentMalformed,
+        ),
+    ]
+}
+
+#[test]
+fn every_single_corruption_is_found() {
+    for (name, parts, code) in corruptions() {
+        let (blobs, root, _) = parts.build();
+        let report = verify(&blobs, &root);
+        let codes: BTreeSet<_> = report.findings.iter().map(|finding| finding.code).collect();
+        assert!(codes.contains(&code), "{name}: {:?}", report.findings);
+        assert!(report.findings.iter().all(|finding| !finding.message.contains(char::is_control)), "{name}");
+    }
+}
+
+fn run(program: &str, args: &[&str]) {
+    let output = Command::new(program).args(args).output().unwrap();
+    assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_of_others_are_sound_too() {
+    let Some(registry) = RealRegistry::start(Guard::Open) else { return };
+    let Some(_) = parts::program("skopeo") else { return };
+    let Some(docker) = parts::program("docker") else { return };
+    let docker = docker.to_string_lossy();
+    let answers = Command::new(docker.as_ref()).arg("version").output().unwrap().status.success();
+    let Some(()) = parts::need("docker-engine", answers.then_some(()), "no Engine answers") else { return };
+
+    let folder = registry.folder.path().join("context");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("hello"), "hello").unwrap();
+    std::fs::write(folder.join("Dockerfile"), "FROM scratch\nCOPY hello /bin/\nENV A=b\nCOPY hello /etc/\n").unwrap();
+    let name = format!("{}/docker:t", registry.host);
+    let folder = folder.to_string_lossy();
+    run(&docker, &["build", "--quiet", "--tag", &name, &folder]);
+    run(&docker, &["push", "--quiet", &name]);
+    run(&docker, &["image", "rm", &name]);
+    let copy = format!("{}/skopeo:t", registry.host);
+    let (from, to) = (format!("docker://{name}"), format!("docker://{copy}"));
+    run("skopeo", &["copy", "--format", "oci", "--src-tls-verify=false", "--dest-tls-verify=false", &from, &to]);
+
+    let silent: SharedProgress = Arc::new(Silent);
+    for name in [name, copy] {
+        let reference: kletimg::images::reference::Reference = name.parse().unwrap();
+        let connected = Registry::connect(&Settings::default(), &reference.repository).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(folder.path());
+        let root = pull(&connected, &reference, &store, &silent).await.unwrap();
+        let report = verify(&store, &root);
+        assert_eq!((report.findings, report.platforms.len()), (vec![], 1), "{name}");
+        assert_eq!(report.blobs, 4, "{name}: {:?}", manifests(&store, &root));
+    }
+}
