@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn a_missing_upx_is_explained() {
         let error = Upx::find(OsStr::new("/nonexistent")).unwrap_err().to_string();
-        for word in ["PATH", "upx-ucl", "backports", "Alpine", "matrix file", "pack = false"] {
+        for word in ["PATH", "upx-ucl", "backports", "Alpine", "matrix.toml", "pack = false"] {
             assert!(error.contains(word), "{error}");
         }
         assert!(matches!(Upx::detect(Path::new("/nonexistent/upx")), Err(UpxError::Missing(_))));

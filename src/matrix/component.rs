@@ -139,8 +139,10 @@ impl Component {
     }
 }
 
-/// `files` may be left out when the component is one file of its own name.
+/// `files` may be left out when the component is one file of its own name. A check beside them is that of every file
+/// without one of its own.
 fn read_files(name: &str, table: &Table<'_>) -> Vec<ComponentFile> {
+    let common = table.get("check").and_then(|check| check.table(Check::read));
     let files = table.each("files", |file| {
         let name = file.require("name", "name = \"bridge\"").and_then(|name| name.string())?;
         if name.value.contains('/') || matches!(name.value.as_str(), "" | "." | "..") {
@@ -150,7 +152,7 @@ fn read_files(name: &str, table: &Table<'_>) -> Vec<ComponentFile> {
         Some(ComponentFile {
             name: name.value,
             package: file.string("package").map(|package| package.value),
-            check: file.get("check").and_then(|check| check.table(Check::read)),
+            check: file.get("check").and_then(|check| check.table(Check::read)).or_else(|| common.clone()),
         })
     });
     if table.get("files").is_some() {
@@ -159,7 +161,7 @@ fn read_files(name: &str, table: &Table<'_>) -> Vec<ComponentFile> {
     vec![ComponentFile {
         name: name.to_owned(),
         package: table.string("package").map(|package| package.value),
-        check: table.get("check").and_then(|check| check.table(Check::read)),
+        check: common,
     }]
 }
 

@@ -59,7 +59,11 @@ impl<'a> Table<'a> {
 
     /// The value under a key, if it is there.
     pub(super) fn get(&self, key: &'static str) -> Option<Value<'_>> {
-        self.asked.borrow_mut().push(key);
+        let mut asked = self.asked.borrow_mut();
+        if !asked.contains(&key) {
+            asked.push(key);
+        }
+        drop(asked);
         self.entries.get_key_value(key).map(|(key, value)| self.value(key, value))
     }
 

@@ -107,7 +107,7 @@ async fn build_cell(
         let codec = codec(work.plan.compression);
         let layer = |layer: crate::rootfs::Layer| {
             let task = work.progress().start(&format!("layer {} of {} {}", layer.name, tag.tag, cell.platform), None);
-            let info = store_layer(work.store(), &layer.tree, work.epoch(), codec, work.jobs())?;
+            let info = store_layer(work.store(), &layer.tree, work.epoch(), codec, threads(codec, work.jobs()))?;
             drop(task);
             Ok(ImageLayer { name: layer.name, codec, info })
         };
@@ -120,6 +120,11 @@ async fn build_cell(
         })
     });
     Ok(made.await?)
+}
+
+/// How many threads compress one layer. Each thread of zstd at its highest level holds 90 MiB.
+const fn threads(codec: Codec, jobs: usize) -> usize {
+    if matches!(codec, Codec::Zstd(_)) { 1 } else { jobs }
 }
 
 const fn codec(compression: Compression) -> Codec {
