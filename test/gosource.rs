@@ -163,6 +163,31 @@ fn a_gopath_tree_finds_its_vendored_packages_and_their_stamps() {
     assert!(bytes.windows(7).any(|bytes| bytes == b"v1.20.2"));
 }
 
+#[test]
+fn a_workspace_is_compiled_from_all_its_modules() {
+    let Some(toolchains) = go() else { return };
+    let (_folder, store) = store();
+    let (tree, digest) = tree(
+        &store,
+        &[
+            ("w/go.work", "go 1.18\n\nuse (\n\t.\n\t./staging/dep\n)\n"),
+            ("w/go.mod", "module example.com/w\n\ngo 1.18\n\nrequire example.com/dep v0.0.0\n"),
+            ("w/main.go", "package main\nimport \"example.com/dep/version\"\nfunc main() { println(version.Git) }\n"),
+            ("w/staging/dep/go.mod", "module example.com/dep\n\ngo 1.18\n"),
+            ("w/staging/dep/version/version.go", "package version\nvar Git = \"none\"\n"),
+        ],
+    );
+    let mut request = request(digest, Platform::Amd64, &[("w", ".")]);
+    request.stamps.insert("example.com/dep/version.Git".into(), "v1.30.0".into());
+    let built = build(&store, &toolchains, &request, &tree, &Silent, 2).unwrap_or_else(|error| panic!("{error}"));
+    let bytes = std::fs::read(store.path(&built["w"].digest)).unwrap();
+    assert!(bytes.windows(7).any(|bytes| bytes == b"v1.30.0"));
+    // The same sources as a module alone lack what the workspace has.
+    request.layout = Layout::Module;
+    let error = build(&store, &toolchains, &request, &tree, &Silent, 2).unwrap_err();
+    assert!(matches!(error, GoError::ModulesMissing { .. }), "{error}");
+}
+
 /// A program in which C takes part, with everything that could carry a folder into it.
 const CGO: [(&str, &str); 3] = [
     ("go.mod", "module example.com/c\n\ngo 1.15\n"),
@@ -192,7 +217,7 @@ fn a_program_with_c_in_it_is_static_and_runs_everywhere() {
         let debug = elf.section_headers.iter().filter_map(|section| elf.shdr_strtab.get_at(section.sh_name));
         assert_eq!(debug.filter(|name| name.starts_with(".debug") || *name == ".symtab").count(), 0, "{platform}");
         if let Some(printed) = output(&store, &built["c"], platform, &[]) {
-            assert!(printed.starts_with("42 ./where.h "), "{platform}: {printed}");
+            assert!(printed.starts_with("42 where.h "), "{platform}: {printed}");
         }
     }
 }
@@ -286,6 +311,7 @@ fn packages_of_one_base_name_and_libraries_are_told_apart() {
             ("go.mod", "module example.com/x\n"),
             ("a/server/main.go", "package main\nfunc main() { println(\"a\") }\n"),
             ("b/server/main.go", "package main\nfunc main() { println(\"b\") }\n"),
+            ("c/tool/main.go", "package main\nfunc main() { println(\"c\") }\n"),
             ("library/library.go", "package library\n"),
         ],
     );
@@ -293,7 +319,11 @@ fn packages_of_one_base_name_and_libraries_are_told_apart() {
     let built = build(&store, &toolchains, &both, &tree, &Silent, 2).unwrap();
     assert_ne!(built["one"], built["two"]);
     let library = request(digest, Platform::Amd64, &[("library", "./library")]);
-    assert!(build(&store, &toolchains, &library, &tree, &Silent, 2).is_err());
+    let error = build(&store, &toolchains, &library, &tree, &Silent, 2).unwrap_err();
+    assert!(error.to_string().contains("no main packages"), "{error}");
+    let among = request(digest, Platform::Amd64, &[("library", "./library"), ("three", "./c/tool")]);
+    let error = build(&store, &toolchains, &among, &tree, &Silent, 2).unwrap_err();
+    assert!(matches!(error, GoError::Package(_)), "{error}");
 }
 
 /// A module proxy in a folder (<https://go.dev/ref/mod#goproxy-protocol>) with one module, and that module's lines of

@@ -307,9 +307,8 @@ fn run<'a>(
     let what = packages.iter().map(|package| package.name.as_str()).collect::<Vec<_>>().join(", ");
     let task = progress.start(&format!("compile {what} for {}", build.platform), None);
     let output = Scratch::new_in(&compile.folders.output())?;
-    // A single program is written to the file that is named, several into the folder.
-    let (alone, named) = (packages.len() == 1, output.path().join("program"));
-    let program = compile.program(packages, if alone { &named } else { output.path() });
+    // A folder, also for one program: Go would write a library to a file without a word.
+    let program = compile.program(packages, output.path());
 
     let log = compile.folders.store.join("logs").join(log_name(build, packages, toolchains));
     files::remove(&log)?;
@@ -319,9 +318,10 @@ fn run<'a>(
     }
     let mut programs = Vec::new();
     for &package in packages {
-        let file = if alone { named.clone() } else { output.path().join(base_name(&package.path)) };
+        let alone = if packages.len() == 1 { files::names(output.path())?.pop() } else { None };
+        let file = output.path().join(alone.as_deref().unwrap_or(base_name(&package.path)));
         if files::size(&file).is_none() {
-            // Go says nothing and makes nothing of a package that is a library.
+            // Among programs, Go says nothing and makes nothing of a package that is a library.
             return Err(GoError::Package(package.path.clone()));
         }
         let blob = store.put_file(&file)?;
