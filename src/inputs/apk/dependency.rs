@@ -52,11 +52,11 @@ impl<'a> Dependency<'a> {
     }
 
     fn read(text: &'a str) -> Option<Self> {
-        const OPERATORS: [char; 4] = ['<', '>', '=', '~'];
+        let is_operator = |byte: &u8| matches!(byte, b'<' | b'>' | b'=' | b'~');
         let (conflict, text) = text.strip_prefix('!').map_or((false, text), |rest| (true, rest));
-        let (name, operator, version) = match text.find(OPERATORS) {
+        let (name, operator, version) = match text.bytes().position(|byte| is_operator(&byte)) {
             Some(begin) => {
-                let length = text[begin..].find(|c| !OPERATORS.contains(&c))?;
+                let length = text.bytes().skip(begin).position(|byte| !is_operator(&byte))?;
                 let (name, rest) = text.split_at(begin);
                 let (operator, version) = rest.split_at(length);
                 (name, operator, version)
@@ -64,8 +64,8 @@ impl<'a> Dependency<'a> {
             None => (text, "", ""),
         };
         let (name, tag) = name.split_once('@').map_or((name, None), |(name, tag)| (name, Some(tag)));
-        let plain = |c: char| !c.is_whitespace() && !c.is_control();
-        if name.is_empty() || tag.is_some_and(str::is_empty) || !text.chars().all(plain) {
+        let plain = |byte: u8| byte > b' ' && byte != 0x7f;
+        if name.is_empty() || tag.is_some_and(str::is_empty) || !text.bytes().all(plain) {
             return None;
         }
         let constraint = match operator {

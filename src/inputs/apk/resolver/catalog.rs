@@ -102,13 +102,10 @@ impl<'a> Catalog<'a> {
         catalog
     }
 
-    /// Resolves a dependency of the world, whose name may be one that no package mentions.
-    pub(super) fn need(&mut self, dependency: Dependency<'a>) -> Need<'a> {
-        let name = self.names.intern(dependency.name);
-        if name.at() == self.provision.len() {
-            self.provision.push(Provision::PlainOnly);
-        }
-        Need { name, conflict: dependency.conflict, constraint: dependency.constraint }
+    /// Resolves a dependency of the world. `None` for a name that no package mentions.
+    pub(super) fn need<'w>(&self, dependency: Dependency<'w>) -> Option<Need<'w>> {
+        let name = self.names.find(dependency.name)?;
+        Some(Need { name, conflict: dependency.conflict, constraint: dependency.constraint })
     }
 
     pub(super) fn candidate(&self, package: PackageId) -> &Candidate<'a> {

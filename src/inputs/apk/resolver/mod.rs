@@ -73,28 +73,55 @@ pub enum ResolveError {
 /// apk-tools takes no more either.
 const MAX_REPOSITORIES: usize = 31;
 
-/// Chooses the packages for `world`, in the order of their installation.
+/// Repositories made ready to be asked: one for all cells of a matrix that share a base and a platform.
+pub struct Resolver<'a> {
+    catalog: Catalog<'a>,
+    tags: Tags<'a>,
+}
+
+impl<'a> Resolver<'a> {
+    pub fn new(repositories: &[Repository<'a>]) -> Result<Self, ResolveError> {
+        if repositories.len() > MAX_REPOSITORIES {
+            return Err(ResolveError::TooManyRepositories { count: repositories.len() });
+        }
+        Ok(Self { catalog: Catalog::new(repositories), tags: Tags::new(repositories) })
+    }
+
+    /// Chooses the packages for `world`, in the order of their installation.
+    pub fn resolve(&self, world: &World) -> Result<Vec<Selected>, ResolveError> {
+        let needs = self.needs(world)?;
+        let mut solver = Solver::new(&self.catalog, &self.tags.repositories);
+        solver.solve(&needs);
+        let order = order::installation(&mut solver, &needs);
+        if solver.errors > 0 {
+            return Err(conflict::explain(&solver, &needs, &order, &self.tags.names).into());
+        }
+        Ok(order.into_iter().map(|package| selected(&solver, &self.tags, package)).collect())
+    }
+
+    /// The dependencies of a world, each with the number of its tag.
+    fn needs<'w>(&'w self, world: &'w World) -> Result<Vec<(Need<'w>, usize)>, ResolveError> {
+        let (mut needs, mut unknown) = (Vec::new(), Vec::new());
+        for dependency in world.dependencies() {
+            let tag = self.tags.number(dependency.tag).ok_or_else(|| ResolveError::UnknownTag {
+                dependency: dependency.to_string(),
+                tag: dependency.tag.unwrap_or_default().to_owned(),
+            })?;
+            match self.catalog.need(dependency) {
+                Some(need) => needs.push((need, tag)),
+                // What nobody mentions cannot come in either.
+                None if dependency.conflict => {}
+                None => unknown
+                    .push(Problem::NoSuchPackage { name: dependency.name.to_owned(), asked: vec![Requirer::Request] }),
+            }
+        }
+        if unknown.is_empty() { Ok(needs) } else { Err(Conflict { problems: unknown }.into()) }
+    }
+}
+
+/// Chooses the packages for one world, in the order of their installation.
 pub fn resolve(repositories: &[Repository<'_>], world: &World) -> Result<Vec<Selected>, ResolveError> {
-    if repositories.len() > MAX_REPOSITORIES {
-        return Err(ResolveError::TooManyRepositories { count: repositories.len() });
-    }
-    let tags = Tags::new(repositories);
-    let mut catalog = Catalog::new(repositories);
-    let mut needs: Vec<(Need<'_>, usize)> = Vec::new();
-    for dependency in world.dependencies() {
-        let tag = tags.number(dependency.tag).ok_or_else(|| ResolveError::UnknownTag {
-            dependency: dependency.to_string(),
-            tag: dependency.tag.unwrap_or_default().to_owned(),
-        })?;
-        needs.push((catalog.need(dependency), tag));
-    }
-    let mut solver = Solver::new(&catalog, &tags.repositories);
-    solver.solve(&needs);
-    let order = order::installation(&mut solver, &needs);
-    if solver.errors > 0 {
-        return Err(conflict::explain(&solver, &needs, &order, &tags.names).into());
-    }
-    Ok(order.into_iter().map(|package| selected(&solver, &tags, package)).collect())
+    Resolver::new(repositories)?.resolve(world)
 }
 
 fn selected(solver: &Solver<'_, '_>, tags: &Tags<'_>, package: PackageId) -> Selected {

@@ -46,22 +46,33 @@ impl<'a> Names<'a> {
         self.names[name.at()].text
     }
 
-    /// The number of a name; a new one where it was never mentioned.
-    pub(super) fn intern(&mut self, text: &'a str) -> NameId {
-        let hash = murmur3(text.as_bytes());
-        let chain = hash as usize % CHAINS;
-        let mut number = self.heads[chain];
+    /// The number of a name, if it was ever mentioned.
+    pub(super) fn find(&self, text: &str) -> Option<NameId> {
+        self.find_hashed(text, murmur3(text.as_bytes()))
+    }
+
+    fn find_hashed(&self, text: &str, hash: u32) -> Option<NameId> {
+        let mut number = self.heads[hash as usize % CHAINS];
         while number != NONE {
             let link = &self.names[number as usize];
             if link.hash == hash && link.text == text {
-                return NameId(number);
+                return Some(NameId(number));
             }
             number = link.next;
         }
+        None
+    }
+
+    /// The number of a name; a new one where it was never mentioned.
+    pub(super) fn intern(&mut self, text: &'a str) -> NameId {
+        let hash = murmur3(text.as_bytes());
+        if let Some(name) = self.find_hashed(text, hash) {
+            return name;
+        }
         // An index is smaller than 2^32 bytes and so are all of a build's together, or they would not fit in memory.
         let number = u32::try_from(self.names.len()).unwrap_or(NONE);
-        self.names.push(Link { text, hash, next: self.heads[chain] });
-        self.heads[chain] = number;
+        let head = &mut self.heads[hash as usize % CHAINS];
+        self.names.push(Link { text, hash, next: std::mem::replace(head, number) });
         NameId(number)
     }
 
