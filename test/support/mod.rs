@@ -34,10 +34,8 @@ pub mod parts {
     /// The real Alpine data: the folder `shared/alpine` beside the checkout, or `KLETIMG_ALPINE_DATA`. The part is
     /// called `alpine-data`.
     pub fn alpine_data() -> Option<PathBuf> {
-        let folder = std::env::var_os("KLETIMG_ALPINE_DATA").map_or_else(
-            || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/alpine"),
-            PathBuf::from,
-        );
+        let folder = std::env::var_os("KLETIMG_ALPINE_DATA")
+            .map_or_else(|| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/alpine"), PathBuf::from);
         let found = folder.join("minirootfs/SHA512SUMS").is_file().then_some(folder);
         need("alpine-data", found, "there is no folder with Alpine's data (set KLETIMG_ALPINE_DATA)")
     }

@@ -1,0 +1,9 @@
+//! Debian: the resolver against the machine's own apt, and real repositories' files through the whole chain.
+#![allow(unreachable_pub, reason = "a test program has no outside")]
+
+mod support;
+
+#[path = "deb/apt.rs"]
+mod apt;
+#[path = "deb/resolving.rs"]
+mod resolving;
