@@ -6,6 +6,7 @@ pub mod packages;
 pub mod relation;
 pub mod release;
 pub mod resolver;
+pub mod sources;
 pub mod stanza;
 pub mod universe;
 pub mod version;
