@@ -5,5 +5,11 @@ mod support;
 
 #[path = "deb/apt.rs"]
 mod apt;
+#[path = "deb/keys.rs"]
+mod keys;
+#[path = "deb/real.rs"]
+mod real;
 #[path = "deb/resolving.rs"]
 mod resolving;
+#[path = "deb/signed.rs"]
+mod signed;

@@ -1,6 +1,10 @@
 //! The machine's own apt as the reference: its indexes, and what it would install into an empty root.
 
-use std::{collections::BTreeMap, path::Path, process::Command};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use kletimg::inputs::deb::universe::{Pin, Universe};
 
@@ -54,6 +58,8 @@ impl Apt {
         let ended = Command::new("apt-get")
             .args(["-s", "--no-install-recommends", "-o", &format!("Dir::State::status={root}/status")])
             .args(["-o", &format!("Dir::Cache={root}/cache"), "-o", "Dir::Etc::preferencesparts=/dev/null"])
+            // Container images of Debian keep no cache, and building it anew takes seconds each time.
+            .args(["-o", "Dir::Cache::pkgcache=pkgcache.bin", "-o", "Dir::Cache::srcpkgcache=srcpkgcache.bin"])
             .args(["-o", "Dir::Etc::preferences=/dev/null", "install"])
             .args(packages)
             .env("LC_ALL", "C.UTF-8")
@@ -71,8 +77,20 @@ impl Apt {
     }
 }
 
+/// The files that apt keeps for each index: the suite's release file, the index, its path in the release file.
+pub fn kept() -> Vec<(PathBuf, PathBuf, String)> {
+    let format = "$(FILENAME)|$(METAKEY)";
+    let targets = output(Command::new("apt-get").args(["indextargets", "--format", format, "Created-By: Packages"]));
+    let read = |line: &str| {
+        let (file, path) = line.split_once('|')?;
+        let (suite, _) = file.split_once(&path.replace('/', "_"))?;
+        Some((PathBuf::from(format!("{suite}InRelease")), PathBuf::from(file), path.to_owned()))
+    };
+    targets.unwrap_or_default().lines().filter_map(read).collect()
+}
+
 /// The text of an index that apt keeps, in whatever compression it keeps it.
-fn index(file: &Path) -> Option<String> {
+pub fn index(file: &Path) -> Option<String> {
     output(Command::new("/usr/lib/apt/apt-helper").arg("cat-file").arg(file))
 }
 

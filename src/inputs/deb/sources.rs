@@ -269,10 +269,14 @@ mod tests {
 
     #[test]
     fn what_is_no_source_is_refused() {
-        for line in ["deb", "deb http://a.test", "rpm http://a.test b c", "deb [arch=amd64 http://a.test b", "deb [x] u s"] {
+        for line in
+            ["deb", "deb http://a.test", "rpm http://a.test b c", "deb [arch=amd64 http://a.test b", "deb [x] u s"]
+        {
             assert!(parse_lines("f", line).is_err(), "{line}");
         }
-        for text in ["Types: deb\nURIs: http://a.test\n", "Types: deb\nSuites: a\n", "URIs: u\nSuites: s\n", "nothing\n"] {
+        for text in
+            ["Types: deb\nURIs: http://a.test\n", "Types: deb\nSuites: a\n", "URIs: u\nSuites: s\n", "nothing\n"]
+        {
             assert!(parse_stanzas("f", text).is_err(), "{text}");
         }
     }
