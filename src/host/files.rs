@@ -87,6 +87,26 @@ pub fn names(folder: &Path) -> Result<Vec<String>, FileError> {
     Ok(names)
 }
 
+/// Creates one folder, which must not be there, with exactly these permissions.
+pub fn create_new_folder(path: &Path, mode: u32) -> Result<(), FileError> {
+    at("creating the folder", path, fs::create_dir(path))?;
+    set_mode(path, mode)
+}
+
+/// Creates a file, which must not be there, with exactly these permissions. A link at its path is not followed.
+///
+/// Unlike [`Pending`], it is there before it is whole: for folders that are thrown away when something fails.
+pub fn create_new(path: &Path, mode: u32) -> Result<File, FileError> {
+    let file = at("creating", path, File::options().write(true).create_new(true).open(path))?;
+    at("setting permissions of", path, file.set_permissions(fs::Permissions::from_mode(mode)))?;
+    Ok(file)
+}
+
+/// Gives a file a second name in the same file system, which must not be there yet.
+pub fn link_new(from: &Path, to: &Path) -> Result<(), FileError> {
+    at("linking", to, fs::hard_link(from, to))
+}
+
 /// Removes a file; one that is already gone is no error.
 pub fn remove(path: &Path) -> Result<(), FileError> {
     match fs::remove_file(path) {

@@ -14,6 +14,7 @@
 //! ```
 
 use std::{
+    borrow::Cow,
     fs::File,
     io::{self, Read as _, Seek as _, SeekFrom, Write},
     path::{Path, PathBuf},
@@ -123,8 +124,12 @@ impl Store {
 
     /// Begins a blob. It is in the store only once [`BlobWriter::finish`] has returned.
     pub fn writer(&self) -> Result<BlobWriter<'_>, StoreError> {
-        let pending = Pending::new_in(&self.root.join("scratch"))?;
-        Ok(BlobWriter { store: self, hashing: Hashing::new(pending) })
+        BlobWriter::new(Cow::Borrowed(self))
+    }
+
+    /// Begins a blob whose writer does not borrow the store, so that it can be finished on another thread.
+    pub fn into_writer(self) -> Result<BlobWriter<'static>, StoreError> {
+        BlobWriter::new(Cow::Owned(self))
     }
 
     /// Stores bytes that are at hand.
@@ -193,11 +198,16 @@ struct Record<T> {
 
 /// A blob being written.
 pub struct BlobWriter<'a> {
-    store: &'a Store,
+    store: Cow<'a, Store>,
     hashing: Hashing<Pending>,
 }
 
-impl BlobWriter<'_> {
+impl<'a> BlobWriter<'a> {
+    fn new(store: Cow<'a, Store>) -> Result<Self, StoreError> {
+        let pending = Pending::new_in(&store.root.join("scratch"))?;
+        Ok(Self { store, hashing: Hashing::new(pending) })
+    }
+
     /// Commits what was written under its digest.
     pub fn finish(self) -> Result<Blob, StoreError> {
         let (pending, blob) = self.hashing.finish();

@@ -1,7 +1,12 @@
 //! What the integration tests share.
-#![allow(dead_code, reason = "every test program uses its own part of this")]
+#![allow(dead_code, unreachable_pub, reason = "every test program uses its own part of this")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+#![allow(clippy::disallowed_macros, reason = "a test says why it is skipped")]
 
 use std::path::PathBuf;
+
+pub mod archives;
+pub mod server;
 
 pub mod parts {
     //! Real parts that a test may need: programs, servers, data of a distribution.

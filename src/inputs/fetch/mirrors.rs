@@ -1,0 +1,148 @@
+//! Where a URL is really fetched from: mirrors by prefix, in order.
+//!
+//! A mirror holds the same files below another address, a folder of this machine included. It is never trusted more
+//! than the original: what comes from it has the digest that was pinned, or is refused.
+
+use url::Url;
+
+/// Whether a URL that has mirrors is tried at its own address, once they all have failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Original {
+    #[default]
+    Last,
+    /// For machines that must not, or cannot, reach the originals.
+    Never,
+}
+
+/// A mirror that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidMirror {
+    #[error("`{0}` is no mirror: write PREFIX=URL, for example `https://dl.k8s.io/=https://mirror.example/k8s/`")]
+    Argument(String),
+    #[error("`{0}` cannot be mirrored: write the beginning of a URL, such as `https://dl.k8s.io/`")]
+    Prefix(String),
+    #[error("`{0}` cannot be a mirror: write an http://, https:// or file:/// URL")]
+    Target(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Mirror {
+    /// Without a slash at the end.
+    prefix: String,
+    /// Without slashes at the ends.
+    targets: Vec<String>,
+    original: Original,
+}
+
+/// Replacements for the beginnings of URLs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mirrors(Vec<Mirror>);
+
+impl Mirrors {
+    /// Adds the mirrors of a prefix, behind those that it has.
+    pub fn add<'t>(
+        &mut self,
+        prefix: &str,
+        targets: impl IntoIterator<Item = &'t str>,
+        original: Original,
+    ) -> Result<(), InvalidMirror> {
+        let invalid = |()| InvalidMirror::Prefix(super::redacted(prefix).to_string());
+        let prefix = checked(prefix, &["http", "https"]).map_err(invalid)?;
+        let targets = targets
+            .into_iter()
+            .map(|target| {
+                let invalid = |()| InvalidMirror::Target(super::redacted(target).to_string());
+                checked(target, &["http", "https", "file"]).map_err(invalid)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        match self.0.iter_mut().find(|mirror| mirror.prefix == prefix) {
+            Some(mirror) => {
+                mirror.targets.extend(targets);
+                if original == Original::Never {
+                    mirror.original = original;
+                }
+            }
+            None => self.0.push(Mirror { prefix, targets, original }),
+        }
+        Ok(())
+    }
+
+    /// Adds a mirror as the command line has it: `PREFIX=URL`.
+    pub fn add_argument(&mut self, argument: &str) -> Result<(), InvalidMirror> {
+        // Both sides may hold more equals signs; the one that separates has a scheme behind it.
+        let separator = ["=http://", "=https://", "=file://"].iter().filter_map(|sign| argument.find(sign)).min();
+        let Some(separator) = separator else {
+            return Err(InvalidMirror::Argument(super::redacted(argument).to_string()));
+        };
+        self.add(&argument[..separator], [&argument[separator + 1..]], Original::Last)
+    }
+
+    /// The addresses at which a URL is tried, in order.
+    pub fn targets(&self, url: &str) -> Vec<String> {
+        let applies = |mirror: &&Mirror| {
+            url.strip_prefix(&mirror.prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
+        };
+        let Some(mirror) = self.0.iter().filter(applies).max_by_key(|mirror| mirror.prefix.len()) else {
+            return vec![url.to_owned()];
+        };
+        let rest = &url[mirror.prefix.len()..];
+        let mut targets: Vec<_> = mirror.targets.iter().map(|target| format!("{target}{rest}")).collect();
+        if mirror.original == Original::Last || targets.is_empty() {
+            targets.push(url.to_owned());
+        }
+        targets
+    }
+}
+
+/// A URL of one of these schemes, without slashes at its end.
+fn checked(text: &str, schemes: &[&str]) -> Result<String, ()> {
+    let url = Url::parse(text).map_err(|_| ())?;
+    let local = url.scheme() == "file" && url.to_file_path().is_ok();
+    if !schemes.contains(&url.scheme()) || !(local || url.has_host()) {
+        return Err(());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_prefix_decides() {
+        let mut mirrors = Mirrors::default();
+        mirrors.add("https://h/", ["http://all/"], Original::Last).unwrap();
+        mirrors.add("https://h/a/b", ["file:///srv/b/", "http://two"], Original::Never).unwrap();
+        mirrors.add_argument("https://h=http://more/x?k=1").unwrap();
+        let cases: [(&str, &[&str]); 6] = [
+            ("https://h/x/y.tgz", &["http://all/x/y.tgz", "http://more/x?k=1/x/y.tgz", "https://h/x/y.tgz"]),
+            ("https://h/a/b/c", &["file:///srv/b/c", "http://two/c"]),
+            ("https://h/a/bc", &["http://all/a/bc", "http://more/x?k=1/a/bc", "https://h/a/bc"]),
+            ("https://h.evil/a", &["https://h.evil/a"]),
+            ("http://h/a", &["http://h/a"]),
+            ("https://h", &["http://all", "http://more/x?k=1", "https://h"]),
+        ];
+        for (url, targets) in cases {
+            assert_eq!(mirrors.targets(url), targets, "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_mirror_is_refused_without_its_password() {
+        for argument in [
+            "https://h",
+            "=",
+            "h=http://x",
+            "https://h=ftp://x",
+            "https://h=/srv",
+            "file:///a=http://b",
+            "https://h=http://",
+        ] {
+            assert!(Mirrors::default().add_argument(argument).is_err(), "{argument}");
+        }
+        let error = Mirrors::default().add_argument("https://u:secret@h/=ftp://u:secret@m/").unwrap_err();
+        assert!(!error.to_string().contains("secret"), "{error}");
+        let error = Mirrors::default().add("https://h", ["ftp://u:secret@m/"], Original::Last).unwrap_err();
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+}
