@@ -41,9 +41,9 @@ fn a_signature_by_a_key_in_good_standing_is_believed() {
     ] {
         let armored = signer.public(plan).to_armored_bytes(ArmorOptions::default()).unwrap();
         for keyring in [keyring(&signer.keyring(plan)), keyring(&armored)] {
-            let signed = keyring.verify(message.as_bytes(), day(20)).unwrap();
-            assert_eq!(signed.text(), TEXT);
-            assert_eq!(signed.signed_at(), day(10).seconds());
+            let believed = keyring.verify(message.as_bytes(), day(20)).unwrap();
+            assert_eq!(believed.text(), TEXT);
+            assert_eq!(believed.signed_at(), day(10).seconds());
         }
     }
 }

@@ -184,7 +184,7 @@ impl SignedText {
     }
 }
 
-fn check_with(key: &(impl VerifyingKey + KeyDetails), signature: &Signature, text: &[u8]) -> Result<(), Reason> {
+fn check_with(key: &impl VerifyingKey, signature: &Signature, text: &[u8]) -> Result<(), Reason> {
     signature.verify(key, text).map_err(|_| Reason::BadSignature)
 }
 

@@ -30,7 +30,7 @@ pub enum SourcePackageError {
     File { package: String, line: String },
     #[error("reading the source package {package}: {source}")]
     Digest { package: String, source: NotADigest },
-    #[error("no suite has the source package {package}{}: it has {}", version_of(version), there_is(versions))]
+    #[error("no suite has the source package {package}{}: it has {}", version_of(version.as_deref()), there_is(versions))]
     Missing { package: String, version: Option<String>, versions: Vec<String> },
 }
 
@@ -71,9 +71,9 @@ impl SourcePackage {
         Ok(Self { name: package, version, folder, files })
     }
 
-    /// The upstream tarballs: all archives but Debian's own changes and the description.
+    /// The upstream tarballs: all tarballs but Debian's own changes, and no signatures.
     pub fn tarballs(&self) -> impl Iterator<Item = &SourceFile> {
-        self.files.iter().filter(|file| file.name.contains(".orig") && !file.name.ends_with(".asc"))
+        self.files.iter().filter(|file| is_tarball(&file.name))
     }
 }
 
@@ -90,8 +90,13 @@ fn file(package: &str, line: &str) -> Result<SourceFile, SourcePackageError> {
     Ok(SourceFile { name: name.to_owned(), blob: Blob { digest, size: size.parse().map_err(|_| malformed())? } })
 }
 
-fn version_of(version: &Option<String>) -> String {
-    version.as_ref().map_or(String::new(), |version| format!(" {version}"))
+fn is_tarball(name: &str) -> bool {
+    let signature = std::path::Path::new(name).extension().is_some_and(|extension| extension == "asc");
+    name.contains(".tar.") && !name.contains(".debian.tar.") && !signature
+}
+
+fn version_of(version: Option<&str>) -> String {
+    version.map_or(String::new(), |version| format!(" {version}"))
 }
 
 fn there_is(versions: &[String]) -> String {

@@ -22,7 +22,7 @@ pub struct NameId(u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VersionId(u32);
 
-/// How much a suite's versions are wanted (apt_preferences(5)).
+/// How much a suite's versions are wanted (`apt_preferences(5)`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pin {
     /// `NotAutomatic: yes`, experimental.

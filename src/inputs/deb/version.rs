@@ -82,8 +82,8 @@ fn compare_part(a: &str, b: &str) -> Ordering {
         let (text_a, rest_a) = a.split_at(run(a, |c| !c.is_ascii_digit()));
         let (text_b, rest_b) = b.split_at(run(b, |c| !c.is_ascii_digit()));
         let order = compare_text(text_a, text_b);
-        let (number_a, rest_a) = rest_a.split_at(run(rest_a, |c| c.is_ascii_digit()));
-        let (number_b, rest_b) = rest_b.split_at(run(rest_b, |c| c.is_ascii_digit()));
+        let (number_a, rest_a) = rest_a.split_at(run(rest_a, u8::is_ascii_digit));
+        let (number_b, rest_b) = rest_b.split_at(run(rest_b, u8::is_ascii_digit));
         let order = order.then_with(|| compare_number(number_a, number_b));
         if order.is_ne() {
             return order;

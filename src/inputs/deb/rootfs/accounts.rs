@@ -25,7 +25,7 @@ pub(super) fn create(root: &mut Root<'_>) -> Result<(), AssembleError> {
             fields[1] = "x";
             known.push_str(&fields.join(":"));
             known.push('\n');
-            hidden.push_str(&format!("{}:{locked}\n", fields[0]));
+            hidden.extend([fields[0], ":", locked, "\n"]);
         }
         root.write(&format!("etc/{public}"), 0o644, 0, known.as_bytes())?;
         root.write(&format!("etc/{secret}"), 0o640, SHADOW, hidden.as_bytes())?;

@@ -91,14 +91,14 @@ fn do_one(root: &mut Root<'_>, deed: &Deed) -> Result<(), AssembleError> {
 
 /// The certificates of all authorities in one file, as `update-ca-certificates` writes it when all are chosen: in the
 /// order of their paths, each with a line break at its end. The links by hash beside it are left out: everything that
-/// reads them (OpenSSL) or does not (Go, GnuTLS) reads the bundle.
+/// reads them (OpenSSL) or does not (Go, `GnuTLS`) reads the bundle.
 fn bundle(root: &mut Root<'_>) -> Result<(), AssembleError> {
     const FOLDER: &str = "usr/share/ca-certificates/";
     let certificates: Vec<_> = root
         .tree
         .iter()
         .map(|(path, _)| path.clone())
-        .filter(|path| path.as_str().starts_with(FOLDER) && path.as_str().ends_with(".crt"))
+        .filter(|path| path.as_str().starts_with(FOLDER) && is_certificate(path))
         .filter(|path| content(&root.tree, path).is_some())
         .collect();
     let mut bundle = Vec::new();
@@ -109,4 +109,8 @@ fn bundle(root: &mut Root<'_>) -> Result<(), AssembleError> {
         }
     }
     root.write("etc/ssl/certs/ca-certificates.crt", 0o644, 0, &bundle)
+}
+
+fn is_certificate(path: &TreePath) -> bool {
+    std::path::Path::new(path.as_str()).extension().is_some_and(|extension| extension == "crt")
 }

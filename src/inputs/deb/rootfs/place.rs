@@ -5,7 +5,7 @@
 //! a package brings where another brings the folder. Two packages may not bring the same file, unless one says that it
 //! replaces the other (Policy 7.6).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Unpacked;
 use crate::{
@@ -23,6 +23,8 @@ pub enum PlaceError {
     Loop { package: String, path: TreePath, link: TreePath },
     #[error("{package} brings {path}, a hard link to {target}, which it does not bring")]
     LostHardlink { package: String, path: TreePath, target: TreePath },
+    #[error("{path} is a link to a folder for one package and a file for another: leave one of them out")]
+    LinkAndFile { path: TreePath },
     #[error(transparent)]
     Path(#[from] InvalidPath),
 }
@@ -48,10 +50,10 @@ pub(super) fn place(packages: &[Unpacked<'_>]) -> Result<Tree, PlaceError> {
         packages.iter().partition(|unpacked| unpacked.package.name == "base-files");
     for unpacked in first.into_iter().chain(others) {
         for (path, entry) in unpacked.data.iter() {
-            if links.contains_key(path) {
+            let placed = resolve(&links, path, unpacked)?;
+            if links.contains_key(&placed) && matches!(entry.node, Node::Directory | Node::Symlink(_)) {
                 continue;
             }
-            let placed = resolve(&links, path, unpacked)?;
             let mut entry = entry.clone();
             if let Node::Hardlink(target) = &mut entry.node {
                 if unpacked.data.get(target).is_none() {
@@ -65,14 +67,26 @@ pub(super) fn place(packages: &[Unpacked<'_>]) -> Result<Tree, PlaceError> {
     }
     let mut tree = Tree { entries: claims.into_iter().map(|(path, claim)| (path, claim.entry)).collect() };
     for (path, target) in links {
-        let in_use = !path.as_str().starts_with("lib")
-            || path.as_str() == "lib"
-            || tree.get(&leads_to(&path, &target)?).is_some();
-        if in_use {
-            tree.insert(path, Entry::symlink(target));
+        let optional = path.as_str().starts_with("lib") && path.as_str() != "lib";
+        if optional && !leads_somewhere(&tree, &leads_to(&path, &target)?) {
+            continue;
+        }
+        if tree.insert(path.clone(), Entry::symlink(target)).is_some() {
+            return Err(PlaceError::LinkAndFile { path });
         }
     }
     Ok(tree)
+}
+
+/// Whether there is something at a path or below it.
+fn leads_somewhere(tree: &Tree, path: &TreePath) -> bool {
+    let below = format!("{path}/");
+    let mut after = tree.entries.range(path.clone()..).map(|(path, _)| path.as_str());
+    // Paths such as `usr/lib-x` stand between a folder and what it holds.
+    after
+        .by_ref()
+        .take_while(|next| next.starts_with(path.as_str()))
+        .any(|next| next == path.as_str() || next.starts_with(&below))
 }
 
 /// The links that folders are reached through: those of a merged /usr, and those that packages bring where others bring
@@ -87,17 +101,20 @@ fn links(packages: &[Unpacked<'_>]) -> Result<BTreeMap<TreePath, String>, PlaceE
             links.insert(TreePath::new(path)?, target.to_owned());
         }
     }
-    let folders: std::collections::BTreeSet<&TreePath> = packages
-        .iter()
-        .flat_map(|unpacked| unpacked.data.iter())
-        .filter(|(_, entry)| entry.node == Node::Directory)
-        .map(|(path, _)| path)
-        .collect();
-    for (path, entry) in packages.iter().flat_map(|unpacked| unpacked.data.iter()) {
-        if let Node::Symlink(target) = &entry.node
-            && folders.contains(path)
-        {
-            links.entry(path.clone()).or_insert_with(|| target.clone());
+    let mut folders = BTreeSet::new();
+    let mut brought = Vec::new();
+    for unpacked in packages {
+        for (path, entry) in unpacked.data.iter() {
+            match &entry.node {
+                Node::Directory => drop(folders.insert(resolve(&links, path, unpacked)?)),
+                Node::Symlink(target) => brought.push((resolve(&links, path, unpacked)?, target)),
+                Node::File(_) | Node::Hardlink(_) => {}
+            }
+        }
+    }
+    for (path, target) in brought {
+        if folders.contains(&path) {
+            links.entry(path).or_insert_with(|| target.clone());
         }
     }
     Ok(links)

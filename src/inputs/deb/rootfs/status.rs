@@ -13,14 +13,14 @@ pub(super) fn record(root: &mut Root<'_>, packages: &[Unpacked<'_>]) -> Result<(
     for unpacked in packages {
         let control = unpacked.control.text("control").unwrap_or_default();
         let stanza = stanzas(&control).next();
-        status.push_str(&format!("Package: {}\nStatus: install ok installed\n", unpacked.package.name));
+        status.extend(["Package: ", unpacked.package.name, "\nStatus: install ok installed\n"]);
         for (field, value) in stanza.iter().flat_map(|stanza| stanza.fields().flatten()) {
             let value = match field {
                 "Package" | "Status" => continue,
                 "Description" => value.lines().next().unwrap_or_default(),
                 _ => value,
             };
-            status.push_str(&format!("{field}: {value}\n"));
+            status.extend([field, ": ", value, "\n"]);
         }
         status.push('\n');
     }
