@@ -1,4 +1,4 @@
-//! OpenPGP keys made for a test, good ones and ones with every fault that a key can have.
+//! Keys made for a test, good ones and ones with every fault that a key can have.
 
 use kletimg::base::Epoch;
 use pgp::{
@@ -23,6 +23,7 @@ pub fn day(days: u32) -> Epoch {
 
 /// What a key's own signatures say.
 #[derive(Clone, Copy)]
+#[allow(clippy::struct_excessive_bools, reason = "each is one fault, and any of them may be combined")]
 pub struct Plan {
     pub lifetime: u32,
     pub subkey_lifetime: u32,

@@ -26,7 +26,7 @@ fn what_apt_has_fetched_is_believed_through_our_chain() {
     let mut keyring = Keyring::default();
     match &mirrors[0].signed_by {
         SignedBy::Any => {
-            keyring.add(&std::fs::read("/usr/share/keyrings/debian-archive-keyring.gpg").unwrap()).unwrap()
+            keyring.add(&std::fs::read("/usr/share/keyrings/debian-archive-keyring.gpg").unwrap()).unwrap();
         }
         SignedBy::Files(files) => files.iter().for_each(|file| keyring.add(&std::fs::read(file).unwrap()).unwrap()),
         SignedBy::Keys(keys) => keyring.add(keys.as_bytes()).unwrap(),

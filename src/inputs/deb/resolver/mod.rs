@@ -53,6 +53,8 @@ pub enum Problem {
     Unsatisfied { package: String, kind: Kind, relation: String },
     #[error("{package} and {other} exclude each other ({}: {relation}): remove one of them or what needs it", kind.field())]
     Conflict { package: String, other: String, kind: Kind, relation: String },
+    #[error("the system gives no thread to search in: close other programs and try again")]
+    NoThread,
 }
 
 /// Everything that is wrong with a request.
@@ -85,7 +87,7 @@ pub fn resolve(universe: &Universe<'_>, request: Request<'_>) -> Result<Resoluti
     if !problems.is_empty() {
         return Err(Unresolvable(problems));
     }
-    marking.install(&wanted);
+    with_deep_stack(|| marking.install(&wanted))?;
     let problems = marking.problems();
     if !problems.is_empty() {
         return Err(Unresolvable(problems));
@@ -96,6 +98,17 @@ pub fn resolve(universe: &Universe<'_>, request: Request<'_>) -> Result<Resoluti
         .map(|(package, name)| Omitted { package, needed_by: marking.needing(name, &packages) })
         .collect();
     Ok(Resolution { packages, omitted })
+}
+
+/// Runs the walk where it cannot end the stack: each step down a chain of relations is a call, of which apt allows
+/// three thousand, and threads of an asynchronous runtime have 2 MiB.
+fn with_deep_stack(walk: impl FnOnce() + Send) -> Result<(), Unresolvable> {
+    // A step takes some 10 kB unoptimised. Only what is used is ever given by the system.
+    const STACK: usize = 128 << 20;
+    std::thread::scope(|scope| {
+        let ended = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, walk).map(|thread| thread.join());
+        ended.is_ok_and(|ended| ended.is_ok()).then_some(()).ok_or_else(|| Unresolvable(vec![Problem::NoThread]))
+    })
 }
 
 impl Resolution {
