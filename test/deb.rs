@@ -8,6 +8,8 @@ mod support;
 mod apt;
 #[path = "deb/assembling.rs"]
 mod assembling;
+#[path = "deb/hostile.rs"]
+mod hostile;
 #[path = "deb/keys.rs"]
 mod keys;
 #[path = "deb/real.rs"]
