@@ -1,6 +1,6 @@
 //! A root file system of real packages: what apt downloads, put together and tried out.
 
-use std::{collections::BTreeSet, path::Path, process::Command};
+use std::{path::Path, process::Command};
 
 use kletimg::{
     base::{Node, TreePath},
@@ -70,7 +70,7 @@ fn root(universe: &Universe<'_>, store: &Store, folder: &Path) -> Option<Assembl
             target: TreePath::new(&format!("usr/sbin/{stem}-nft{rest}")).unwrap(),
         }
     });
-    let setup = Setup { alternatives: alternatives.into(), declared: BTreeSet::new() };
+    let setup = Setup { alternatives: alternatives.into(), ..Setup::default() };
     Some(assemble(store, &unpacked, &setup).unwrap())
 }
 

@@ -5,6 +5,7 @@
 //! deeds          what the scripts of the base packages would do: links, folders, copies, the bundle of CAs
 //! accounts       users and groups, from the lists of base-passwd
 //! alternatives   which program answers to a shared name, from a declared table
+//! units          what systemd starts by itself, where a definition asks for it
 //! documentation  what nobody reads in an image, left out; copyright files stay
 //! status         dpkg's record of what is installed, for scanners and for `dpkg -l`
 //! scripts        what packages would have run and nothing was done for, named
@@ -25,12 +26,14 @@ mod documentation;
 mod place;
 mod scripts;
 mod status;
+mod units;
 
 use std::{collections::BTreeSet, io};
 
 pub use alternatives::{Alternative, AlternativeError};
 pub use place::PlaceError;
 pub use scripts::{Phase, UndeclaredScript};
+pub use units::UnitError;
 
 use super::{control::Control, packages::Package};
 use crate::{
@@ -52,6 +55,8 @@ pub struct Setup {
     pub alternatives: Vec<Alternative>,
     /// Packages whose scripts need not run, or for which files of the definition stand in.
     pub declared: BTreeSet<String>,
+    /// Units of systemd to enable.
+    pub enable: Vec<String>,
 }
 
 /// An assembled root file system.
@@ -68,6 +73,8 @@ pub enum AssembleError {
     Place(#[from] PlaceError),
     #[error(transparent)]
     Alternative(#[from] AlternativeError),
+    #[error(transparent)]
+    Unit(#[from] UnitError),
     #[error(transparent)]
     Path(#[from] InvalidPath),
     #[error(transparent)]
@@ -87,6 +94,7 @@ pub fn assemble(store: &Store, packages: &[Unpacked<'_>], setup: &Setup) -> Resu
     deeds::perform(&mut root, &packages)?;
     accounts::create(&mut root)?;
     alternatives::create(&mut root.tree, &setup.alternatives)?;
+    units::enable(&mut root, &setup.enable)?;
     documentation::leave_out(&mut root.tree);
     status::record(&mut root, &packages)?;
     root.complete_folders();
