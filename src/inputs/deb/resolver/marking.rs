@@ -57,7 +57,7 @@ impl<'u, 'a> Marking<'u, 'a> {
     }
 
     /// Chooses what the user named: first all of it without relations, so that alternatives see the whole wish, then
-    /// the relations of each, in the order of the names' numbers.
+    /// the relations of each, in the order they are named.
     pub(super) fn install(&mut self, wanted: &[(NameId, VersionId)]) {
         for (name, version) in wanted {
             let state = self.state(*name);
@@ -65,9 +65,11 @@ impl<'u, 'a> Marking<'u, 'a> {
             state.protected = true;
             self.choose(*name, Asked::ByUser);
         }
-        let in_order: BTreeSet<_> = wanted.iter().map(|(name, _)| *name).collect();
-        for name in in_order {
-            self.mark(name, 0, Asked::ByUser);
+        let mut done = BTreeSet::new();
+        for (name, _) in wanted {
+            if done.insert(*name) {
+                self.mark(*name, 0, Asked::ByUser);
+            }
         }
     }
 

@@ -106,7 +106,10 @@ fn with_deep_stack(walk: impl FnOnce() + Send) -> Result<(), Unresolvable> {
     // A step takes some 10 kB unoptimised. Only what is used is ever given by the system.
     const STACK: usize = 128 << 20;
     std::thread::scope(|scope| {
-        let ended = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, walk).map(|thread| thread.join());
+        let ended = std::thread::Builder::new()
+            .stack_size(STACK)
+            .spawn_scoped(scope, walk)
+            .map(std::thread::ScopedJoinHandle::join);
         ended.is_ok_and(|ended| ended.is_ok()).then_some(()).ok_or_else(|| Unresolvable(vec![Problem::NoThread]))
     })
 }
