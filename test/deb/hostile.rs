@@ -87,7 +87,10 @@ proptest! {
     }
 
     #[test]
-    fn bytes_of_any_kind_are_no_package_and_no_keyring(bytes in prop::collection::vec(any::<u8>(), 0..300), at in 0..300_usize) {
+    fn bytes_of_any_kind_are_no_package_and_no_keyring(
+        bytes in prop::collection::vec(any::<u8>(), 0..300),
+        at in 0..300_usize,
+    ) {
         let _ = Control::read(Cursor::new(&bytes));
         let _ = Keyring::default().add(&bytes);
         let mut good = super::keys::Signer::new(1).keyring(super::keys::Plan::default());

@@ -1,4 +1,5 @@
-//! One paragraph of a `Packages` index or of `var/lib/dpkg/status`: the fields that resolving, fetching and assembling need.
+//! One paragraph of a `Packages` index or of `var/lib/dpkg/status`: the fields that resolving, fetching and assembling
+//! need.
 
 use super::stanza::{MalformedLine, Stanza};
 use crate::base::{Blob, Digest, digest::NotADigest};
@@ -176,7 +177,7 @@ impl<'a> Package<'a> {
         if self.name.is_empty() {
             return lacks("Package");
         }
-        // Names become paths (var/lib/dpkg/status.d/<name>, usr/share/doc/<name>), so no other character may be in them.
+        // Names become lines of dpkg's record and names of files, so no other character may be in them.
         let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.' | '_');
         if !self.name.chars().all(known) || self.name.starts_with('.') {
             return Err(PackageError::Name(self.name.to_owned()));
@@ -218,7 +219,8 @@ mod tests {
     fn a_package_is_read_with_what_is_needed() {
         let text = format!(
             "Package: b\nSource: a (1.0)\nVersion: 1.0+b1\nArchitecture: amd64\nEssential: yes\nPriority: required\n\
-             Multi-Arch: foreign\nPre-Depends: c\nDepends: d (>= 1),\n e\nFilename: pool/b.deb\nSize: 7\nSHA256: {EMPTY}\n"
+             Multi-Arch: foreign\nPre-Depends: c\nDepends: d (>= 1),\n e\nFilename: pool/b.deb\nSize: 7\n\
+             SHA256: {EMPTY}\n"
         );
         let package = parse(&text).unwrap();
         assert_eq!((package.source(), package.essential, package.priority), (("a", "1.0"), true, Priority::Required));

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::base::{Blob, Digest, Epoch, digest::NotADigest};
 
-/// What a release file says. Only signed text makes one.
+/// What a release file says, as [`Release::parse`] reads it from signed text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Release {
     pub suite: String,
@@ -70,11 +70,14 @@ pub enum ReleaseError {
     )]
     OtherSuite { asked: String, suite: String, codename: String },
     #[error(
-        "the release file of {suite} was valid until {} and it is {}: the mirror is out of date (take another), or this \
-         machine's clock is wrong", until.rfc3339(), now.rfc3339()
+        "the release file of {suite} was valid until {} and it is {}: the mirror is out of date (take another), or \
+         this machine's clock is wrong", until.rfc3339(), now.rfc3339()
     )]
     Expired { suite: String, until: Epoch, now: Epoch },
-    #[error("the release file of {suite} is from {}, later than now ({}): check this machine's clock", date.rfc3339(), now.rfc3339())]
+    #[error(
+        "the release file of {suite} is from {}, later than now ({}): check this machine's clock",
+        date.rfc3339(), now.rfc3339()
+    )]
     FromTheFuture { suite: String, date: Epoch, now: Epoch },
     #[error("the suite {suite} has no component {component}: it has {}", components.join(", "))]
     NoComponent { suite: String, component: String, components: Vec<String> },
@@ -90,7 +93,8 @@ pub enum IndexError {
     #[error("decompressing {path}: {source}")]
     Decompress { path: String, source: io::Error },
     #[error(
-        "{path}: {what} have the digest {actual} ({actual_size} bytes), the release file promises {expected} ({expected_size} bytes): the mirror is being updated or lies; try again or take another"
+        "{path}: {what} have the digest {actual} ({actual_size} bytes), the release file promises {expected} \
+         ({expected_size} bytes): the mirror is being updated or lies; try again or take another"
     )]
     WrongDigest {
         path: String,

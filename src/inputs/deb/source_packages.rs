@@ -30,7 +30,9 @@ pub enum SourcePackageError {
     File { package: String, line: String },
     #[error("reading the source package {package}: {source}")]
     Digest { package: String, source: NotADigest },
-    #[error("no suite has the source package {package}{}: it has {}", version_of(version.as_deref()), there_is(versions))]
+    #[error(
+        "no suite has the source package {package}{}: there is {}", version_of(version.as_deref()), there_is(versions)
+    )]
     Missing { package: String, version: Option<String>, versions: Vec<String> },
 }
 
@@ -100,7 +102,7 @@ fn version_of(version: Option<&str>) -> String {
 }
 
 fn there_is(versions: &[String]) -> String {
-    if versions.is_empty() { "none of that name".to_owned() } else { versions.join(", ") }
+    if versions.is_empty() { "none of this name".to_owned() } else { versions.join(", ") }
 }
 
 #[cfg(test)]

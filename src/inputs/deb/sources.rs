@@ -190,8 +190,8 @@ fn trim_slash(uri: &str) -> String {
     uri.trim_end_matches('/').to_owned()
 }
 
-/// Where a suite of Debian can be had according to these sources: first where they name that very suite, then where they
-/// name another suite of the same archive (`debian`, or `debian-security`), because a mirror has all of them.
+/// Where a suite of Debian can be had according to these sources: first where they name that very suite, then where
+/// they name another suite of the same archive (`debian`, or `debian-security`), because a mirror has all of them.
 pub fn mirrors(sources: &[Source], suite: &str) -> Result<Vec<Mirror>, SourcesError> {
     let archive = if suite.ends_with("-security") { "debian-security" } else { "debian" };
     let reachable = |uri: &&String| uri.starts_with("http://") || uri.starts_with("https://");
@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     const LINES: &str = "# comment\n\ndeb http://mirror.test/debian/ bookworm main contrib # why\n\
-        deb [arch=amd64,arm64 signed-by=/k.gpg check-valid-until=no] https://mirror.test/security bookworm-security main\n\
+        deb [arch=amd64,arm64 signed-by=/k.gpg check-valid-until=no] https://mirror.test/sec bookworm-security main\n\
         deb-src http://mirror.test/debian bookworm main\n";
     const STANZAS: &str = "Types: deb deb-src\n# snapshot\nURIs: http://a.test/debian http://b.test/debian/\n\
         Suites: bookworm bookworm-updates\nComponents: main\nSigned-By: /a.gpg /b.asc\n\n\

@@ -55,7 +55,7 @@ impl Operator {
     }
 }
 
-/// Compares `[epoch:]upstream[-revision]`. Any text has a place in the order, so that nothing in an index can fail here.
+/// Compares `[epoch:]upstream[-revision]`. Any text has a place in the order, so nothing in an index can fail here.
 pub fn compare(a: &str, b: &str) -> Ordering {
     if a == b {
         return Ordering::Equal;

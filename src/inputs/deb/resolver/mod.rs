@@ -51,7 +51,9 @@ pub enum Problem {
     UnknownVersion { package: String, version: String, versions: Vec<String> },
     #[error("{package} needs `{relation}` ({}), which no package satisfies", kind.field())]
     Unsatisfied { package: String, kind: Kind, relation: String },
-    #[error("{package} and {other} exclude each other ({}: {relation}): remove one of them or what needs it", kind.field())]
+    #[error(
+        "{package} and {other} exclude each other ({}: {relation}): remove one of them or what needs it", kind.field()
+    )]
     Conflict { package: String, other: String, kind: Kind, relation: String },
     #[error("the system gives no thread to search in: close other programs and try again")]
     NoThread,

@@ -1,13 +1,13 @@
 //! What the scripts of Debian's base packages leave in an empty root, done without them.
 //!
-//! The scripts were read in bookworm (base-files 12, libc-bin 2.36, ca-certificates 20230311 and later). Scripts of other
-//! packages are the affair of a definition, which can say what stands in for them; these here are in every image.
+//! The scripts were read in bookworm (base-files 12, libc-bin 2.36, ca-certificates 20230311 and later). Scripts of
+//! other packages are the affair of a definition, which can say what stands in for them; these here are in every image.
 
 use super::{AssembleError, Root, Unpacked, content};
 use crate::base::{Entry, Node, TreePath};
 
-/// Packages whose scripts have nothing left to do after [`perform`] and the rest of assembly: `dash` and `libc6` care for
-/// upgrades and for running services only.
+/// Packages whose scripts have nothing left to do after [`perform`] and the rest of assembly: `dash` and `libc6` care
+/// for upgrades and for running services only.
 pub(super) const DONE: [&str; 6] = ["base-files", "base-passwd", "ca-certificates", "dash", "libc-bin", "libc6"];
 
 /// One thing a script would do. Numbers of groups are those that base-passwd assigns for ever.

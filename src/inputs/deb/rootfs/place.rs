@@ -1,7 +1,7 @@
 //! Every package's files at their places.
 //!
-//! Debian's /usr is merged: `bin`, `lib` and `sbin` are links into `usr`, while packages of bookworm still bring files in
-//! both. dpkg writes through the links; here the paths are rewritten, for these links and for any link to a folder that
+//! Debian's /usr is merged: `bin`, `lib` and `sbin` are links into `usr`, while packages of bookworm still bring files
+//! in both. dpkg writes through the links; here the paths are rewritten, for these links and for any link to a folder that
 //! a package brings where another brings the folder. Two packages may not bring the same file, unless one says that it
 //! replaces the other (Policy 7.6).
 

@@ -289,7 +289,8 @@ fn what_is_installed_is_recorded_for_dpkg_and_scanners() {
     let tree = machine.tree(&[machine.package("b", &[], &[]), machine.package("a\nDepends: b,\n c", &[], &[])]);
     assert_eq!(
         machine.text(&tree, "var/lib/dpkg/status"),
-        "Package: a\nStatus: install ok installed\nDepends: b,\n c\nArchitecture: amd64\nVersion: 1\nDescription: short\n\n\
+        "Package: a\nStatus: install ok installed\nDepends: b,\n c\nArchitecture: amd64\nVersion: 1\n\
+         Description: short\n\n\
          Package: b\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\nDescription: short\n\n"
     );
 }
