@@ -6,7 +6,10 @@ use std::{
     process::Command,
 };
 
-use kletimg::inputs::deb::universe::{Pin, Universe};
+use kletimg::inputs::deb::{
+    packages::Package,
+    universe::{Pin, Universe},
+};
 
 use crate::support::parts;
 
@@ -50,6 +53,15 @@ impl Apt {
             universe.add(text, *pin).unwrap();
         }
         universe
+    }
+
+    /// Makes apt believe that these packages are installed.
+    pub fn installed<'p>(&self, packages: impl Iterator<Item = &'p Package<'p>>) {
+        let status: String = packages
+            .map(|package| format!("{}Status: install ok installed\n\n", package.stanza.text()))
+            .collect::<Vec<_>>()
+            .concat();
+        std::fs::write(self.root.path().join("status"), status).unwrap();
     }
 
     /// The versions that apt would install, by package; what it says when it would not.

@@ -35,9 +35,18 @@ const SETS: [&str; 20] = [
 
 /// What the resolver chooses, by name.
 pub fn resolved(universe: &Universe<'_>, packages: &[&str]) -> Result<BTreeMap<String, String>, String> {
+    resolved_beside(universe, packages, &[])
+}
+
+/// What the resolver chooses beside packages that count as present.
+fn resolved_beside(
+    universe: &Universe<'_>,
+    packages: &[&str],
+    present: &[String],
+) -> Result<BTreeMap<String, String>, String> {
     let install: Vec<_> = packages.iter().map(|&name| name.to_owned()).collect();
     let resolution =
-        resolve(universe, Request { install: &install, without: &[] }).map_err(|error| error.to_string())?;
+        resolve(universe, Request { install: &install, without: present }).map_err(|error| error.to_string())?;
     let chosen = resolution.offers(universe);
     Ok(chosen.map(|offer| (offer.package.name.to_owned(), offer.package.version.to_owned())).collect())
 }
@@ -59,6 +68,26 @@ fn twenty_sets_resolve_exactly_as_apt_resolves_them() {
         let apts = apt.install(&packages).unwrap_or_else(|error| panic!("{set}: {error}"));
         let ours = resolved(&universe, &packages).unwrap_or_else(|error| panic!("{set}: {error}"));
         assert!(!apts.is_empty());
+        assert_eq!(differences(&ours, &apts), Vec::<String>::new(), "{set}");
+    }
+}
+
+/// What is left out counts as present, so leaving out a minimal root gives what apt would add to it.
+#[test]
+fn sets_resolve_beside_a_minimal_root_as_apt_resolves_them_in_it() {
+    let Some(apt) = Apt::here() else { return };
+    let universe = apt.universe();
+    let candidates = universe.names().filter_map(|name| universe.candidate(name)).map(|id| &universe.get(id).package);
+    let mut minimal: Vec<_> = candidates.filter(|package| package.essential).map(|package| package.name).collect();
+    minimal.push("apt");
+    let minimal: Vec<_> = resolved(&universe, &minimal).unwrap().into_keys().collect();
+    assert!(minimal.len() > 60);
+    let stanzas = minimal.iter().map(|name| universe.get(universe.candidate(universe.find(name).unwrap()).unwrap()));
+    apt.installed(stanzas.map(|offer| &offer.package));
+    for set in SETS.iter().step_by(3) {
+        let packages: Vec<_> = set.split(' ').collect();
+        let apts = apt.install(&packages).unwrap_or_else(|error| panic!("{set}: {error}"));
+        let ours = resolved_beside(&universe, &packages, &minimal).unwrap_or_else(|error| panic!("{set}: {error}"));
         assert_eq!(differences(&ours, &apts), Vec::<String>::new(), "{set}");
     }
 }
