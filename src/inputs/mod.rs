@@ -2,6 +2,7 @@
 
 pub mod apk;
 pub mod archive;
+pub mod deb;
 pub mod fetch;
 pub mod gosource;
 pub mod store;

@@ -1,0 +1,26 @@
+//! Debian as a base: signed indexes, the choice of packages, and the root file system that they make.
+//!
+//! ```text
+//! sources     where this machine reaches a Debian archive
+//! openpgp  -> release     a suite's release file, verified, and the indexes it vouches for
+//! packages -> universe    what the indexes offer; source_packages for tarballs
+//! resolver                which packages: what `apt-get install` would decide
+//! control  -> rootfs      packages put together as dpkg would, running nothing
+//! ```
+//!
+//! Nothing here fetches or unpacks data: bytes come as slices, packages as trees of the store. References are Debian
+//! Policy for formats, apt 2.6 for decisions, dpkg 1.21 for what is installed.
+
+pub mod control;
+pub mod date;
+pub mod openpgp;
+pub mod packages;
+pub mod relation;
+pub mod release;
+pub mod resolver;
+pub mod rootfs;
+pub mod source_packages;
+pub mod sources;
+pub mod stanza;
+pub mod universe;
+pub mod version;
