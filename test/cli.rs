@@ -1,7 +1,6 @@
 //! The program as its users run it, on a small matrix without compilers or network.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
-#![allow(clippy::disallowed_macros, reason = "a test tells what it measured")]
 
 mod support;
 

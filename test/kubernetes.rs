@@ -4,7 +4,6 @@
 //! It compiles for about ten minutes on two cores the first time. `KLETIMG_TEST_STORE` names a store to keep between runs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
-#![allow(clippy::disallowed_macros, reason = "a test tells what it measured")]
 
 mod support;
 
@@ -19,7 +18,7 @@ use std::{
 use support::{
     checkout,
     fixture::{program, state, succeeds},
-    parts,
+    parts, say,
 };
 
 /// The most memory that kletimg itself may need while it builds, in KiB. Compilers and UPX are other processes.
@@ -137,13 +136,13 @@ fn kubernetes_is_built_for_three_platforms_and_runs() {
     let began = Instant::now();
     let mut command = world.build(&[]);
     let peak = peak_memory(command.spawn().unwrap());
-    eprintln!("built in {:.0?}, peak memory of kletimg itself {} MiB", began.elapsed(), peak / 1024);
+    say(&format!("built in {:.0?}, peak memory of kletimg itself {} MiB", began.elapsed(), peak / 1024));
     assert!(peak > 0 && peak < MOST_MEMORY, "kletimg needed {peak} KiB");
 
     let before = state(&world.path("m/dist"));
     let began = Instant::now();
     let again = succeeds(world.build(&["--locked", "--offline"]).stdout(Stdio::piped()));
-    eprintln!("again in {:.3?}", began.elapsed());
+    say(&format!("again in {:.3?}", began.elapsed()));
     assert!(String::from_utf8_lossy(&again.stderr).contains("nothing had changed"));
     assert_eq!(state(&world.path("m/dist")), before);
 
@@ -154,7 +153,7 @@ fn kubernetes_is_built_for_three_platforms_and_runs() {
             for (_, file, arguments, prints) in PROGRAMS.iter().filter(|(of, ..)| *of == tag) {
                 let Some(printed) = run(&rootfs.join(file), arguments, qemu) else { continue };
                 assert_eq!(printed, *prints, "{file} of {tag} for {platform}");
-                eprintln!("{platform} {tag}: {file} prints {}", printed.trim());
+                say(&format!("{platform} {tag}: {file} prints {}", printed.trim()));
             }
         }
     }
@@ -185,7 +184,7 @@ fn the_layout_is_accepted(world: &World) {
         .arg(format!("{}:v1.20.2-alpine3.15", world.path("m/one").display()));
     succeeds(unpack.arg(world.path("direct")));
     let table = succeeds(&mut world.kletimg(&["size", "table"]));
-    eprintln!("{}", String::from_utf8_lossy(&table.stdout));
+    say(&String::from_utf8_lossy(&table.stdout));
 }
 
 /// What a program of an unpacked image prints, natively or under QEMU. `None` where there is no emulator.

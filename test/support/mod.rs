@@ -29,7 +29,7 @@ pub mod parts {
                 !required.split(',').any(|name| name.trim() == part),
                 "KLETIMG_TEST_REQUIRE names `{part}`, but {reason}"
             );
-            eprintln!("skipped: needs `{part}`, but {reason}");
+            super::say(&format!("skipped: needs `{part}`, but {reason}"));
         }
         value
     }
@@ -49,6 +49,12 @@ pub mod parts {
         let found = folder.join("minirootfs/SHA512SUMS").is_file().then_some(folder);
         need("alpine-data", found, "there is no folder with Alpine's data (set KLETIMG_ALPINE_DATA)")
     }
+}
+
+/// Tells whoever runs the tests. Unlike what `eprintln!` writes, it is seen of tests that pass.
+pub fn say(line: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// A folder of the checkout.
