@@ -15,7 +15,9 @@ use kletimg::{
 
 /// 28 versions, 6 variants, 3 platforms: 504 cells.
 fn matrix_text() -> String {
-    let versions: Vec<_> = (0..28).map(|i| format!("\"1.{}.{}\"", 20 + i % 14, i / 14)).collect();
+    // Without 1.29 and 1.30, for which nobody releases the crictl of 32-bit arm.
+    let minors = (20..=28).chain(31..=35);
+    let versions: Vec<_> = minors.flat_map(|minor| [0, 1].map(|patch| format!("\"1.{minor}.{patch}\""))).collect();
     let text = std::fs::read_to_string(root().join("matrix.toml")).expect("the project's matrix.toml");
     let begin = text.find("kubernetes = [").expect("a list of versions");
     let end = begin + text[begin..].find(']').expect("its end");
