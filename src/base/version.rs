@@ -102,6 +102,11 @@ impl VersionRange {
         Self { text: "*".to_owned(), comparisons: Vec::new() }
     }
 
+    /// Whether it was written as the range that holds every version.
+    pub const fn is_any(&self) -> bool {
+        self.comparisons.is_empty()
+    }
+
     /// Whether `version` is in the range. A pre-release counts as the release it leads to when the bound has no patch
     /// (`>=1.36` holds for 1.36.0-rc.1, whose flags are those of 1.36), and in its own order otherwise.
     pub fn contains(&self, version: &Version) -> bool {

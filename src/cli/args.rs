@@ -92,7 +92,10 @@ pub(super) enum Matrix {
   kletimg matrix lock --update                       pin everything anew")]
     Lock(Lock),
     /// Bring every pinned input into the store, for a build without a network
-    #[command(after_help = "Example:\n  kletimg matrix fetch && kletimg matrix build --locked --offline")]
+    #[command(after_help = "Examples:
+  kletimg matrix fetch && kletimg matrix build --locked --offline
+  kletimg matrix fetch --to /media/usb/mirror                   packages and their signed indexes included
+  kletimg matrix build --offline --mirror /media/usb/mirror     on another machine, later")]
     Fetch(Fetch),
 }
 
@@ -144,7 +147,8 @@ pub(super) struct Lock {
     pub(super) matrix: MatrixFile,
     #[command(flatten)]
     pub(super) network: Network,
-    /// Pin again what NAME is part of (a component, base, toolchain or URL); without NAME, everything
+    /// Pin again what NAME is part of (a component, base, package, toolchain or URL); without NAME, everything. The
+    /// packages of a base are chosen anew together
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
     pub(super) update: Option<String>,
     /// Check that matrix.lock pins everything, and change nothing
@@ -160,6 +164,9 @@ pub(super) struct Fetch {
     pub(super) filter: Filter,
     #[command(flatten)]
     pub(super) network: Network,
+    /// Also write them into this folder, by host and path: a mirror that `--mirror DIR` builds from
+    #[arg(long, value_name = "DIR")]
+    pub(super) to: Option<PathBuf>,
     /// Fail instead of pinning an input that matrix.lock does not pin
     #[arg(long)]
     pub(super) locked: bool,
@@ -210,8 +217,9 @@ pub(super) struct Network {
     /// Use no network: only what the store and local files hold
     #[arg(long)]
     pub(super) offline: bool,
-    /// Take URLs that begin with PREFIX from URL instead (http, https or file; repeated)
-    #[arg(long, value_name = "PREFIX=URL")]
+    /// Take URLs that begin with PREFIX from URL instead (http, https or file), or everything from a folder that `matrix
+    /// fetch --to` wrote (repeated)
+    #[arg(long, value_name = "PREFIX=URL|DIR")]
     pub(super) mirror: Vec<String>,
     /// Trust this certificate authority too (PEM; repeated)
     #[arg(long, value_name = "FILE")]

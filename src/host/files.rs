@@ -85,6 +85,11 @@ pub fn exists(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }
 
+/// Whether there is a folder at this path, or at the end of the link that is.
+pub fn is_folder(path: &Path) -> bool {
+    path.is_dir()
+}
+
 /// Creates a folder and those above it.
 pub fn create_folder(path: &Path) -> Result<(), FileError> {
     at("creating the folder", path, fs::create_dir_all(path))

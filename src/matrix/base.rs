@@ -1,17 +1,22 @@
 //! `alpine/*.toml`: the root file systems that images stand on.
+//!
+//! A base is either one archive that somebody released, or made of the packages of signed repositories. Packages are
+//! listed in groups, each with the reason why it is there and with the images and Kubernetes versions that need it.
+
+use std::path::PathBuf;
 
 use super::{
     Origin, Overlay,
     problem::{At, Located},
     read::Table,
 };
-use crate::base::{TreePath, VersionRange};
+use crate::base::{Platform, TreePath, Version, VersionRange};
 
-/// A base: a mini root file system, what is taken out of it, and what is laid over it.
+/// A base: where its files come from, what is taken out of it, and what is laid over it.
 #[derive(Clone, Debug)]
 pub struct Base {
     pub name: String,
-    pub rootfs: Origin,
+    pub root: BaseRoot,
     /// Paths that the images do not need, removed with all below them.
     pub remove: Vec<Located<TreePath>>,
     pub files: Vec<Overlay>,
@@ -20,19 +25,236 @@ pub struct Base {
     pub at: At,
 }
 
+/// Where a base's files come from.
+#[derive(Clone, Debug)]
+pub enum BaseRoot {
+    /// A root file system as an archive.
+    Archive(Origin),
+    Alpine(AlpineRoot),
+}
+
+/// Packages of Alpine's repositories.
+#[derive(Clone, Debug)]
+pub struct AlpineRoot {
+    pub repositories: Vec<AlpineRepository>,
+    /// Public keys (PEM), files beside the definition; their names are what signatures call them by.
+    pub keys: Vec<Located<PathBuf>>,
+    pub packages: Vec<PackageGroup>,
+    pub declared: Vec<DeclaredScript>,
+    /// A file beside the definition with the paths of BusyBox's applets, for releases whose package lists none.
+    pub applets: Option<Located<PathBuf>>,
+}
+
+/// One repository of Alpine packages.
+#[derive(Clone, Debug)]
+pub struct AlpineRepository {
+    /// Without the architecture and without a slash at the end, such as `https://dl-cdn.alpinelinux.org/alpine/v3.22/main`.
+    pub url: String,
+    /// `edge` of a line `@edge https://...`.
+    pub tag: Option<String>,
+    pub allow_unsigned: bool,
+}
+
+/// Packages that are asked for together, for one reason.
+#[derive(Clone, Debug)]
+pub struct PackageGroup {
+    pub names: Vec<Located<String>>,
+    pub why: String,
+    pub kubernetes: VersionRange,
+    /// The image that needs them; every image where none is said.
+    pub image: Option<Located<String>>,
+    pub platforms: Vec<Platform>,
+    pub at: At,
+}
+
+/// Scripts of a package that need not run, or that something in the definition stands in for.
+#[derive(Clone, Debug)]
+pub struct DeclaredScript {
+    pub package: String,
+    /// All of the package's scripts where none is named.
+    pub phases: Vec<String>,
+    pub why: String,
+}
+
 impl Base {
     pub(super) fn read(name: &str, table: &Table<'_>) -> Option<Self> {
         let _ = table.string("description");
-        let rootfs = table
-            .require("rootfs", "[rootfs]\nurl = \"https://dl-cdn.alpinelinux.org/...\"")
-            .and_then(|rootfs| rootfs.table(Origin::read));
         Some(Self {
             name: name.to_owned(),
             remove: table.list("remove").unwrap_or_default(),
             files: table.each("files", Overlay::read),
             kubernetes: table.parsed("kubernetes").unwrap_or_else(VersionRange::any),
-            rootfs: rootfs?,
+            root: read_root(table)?,
             at: table.at().clone(),
         })
+    }
+}
+
+fn read_root(table: &Table<'_>) -> Option<BaseRoot> {
+    const HELP: &str =
+        "write either `[rootfs]` with the `url` of an archive, or `[[repositories]]`, `keys` and `[[packages]]`";
+    let archive = table.get("rootfs").map(|rootfs| rootfs.table(Origin::read));
+    let packages = table.get("repositories").is_some() || table.get("packages").is_some();
+    match (archive, packages) {
+        (Some(archive), false) => archive.map(BaseRoot::Archive),
+        (None, true) => AlpineRoot::read(table).map(BaseRoot::Alpine),
+        (Some(_), true) => {
+            table.report("two-roots", "the base has both an archive and packages", Some(HELP.to_owned()));
+            None
+        }
+        (None, false) => {
+            table.report(
+                "base-without-root",
+                "the base says nothing of where its files come from",
+                Some(HELP.to_owned()),
+            );
+            None
+        }
+    }
+}
+
+impl AlpineRoot {
+    fn read(table: &Table<'_>) -> Option<Self> {
+        let repositories = table.each("repositories", AlpineRepository::read);
+        let keys = table.list::<PathBuf>("keys").unwrap_or_default();
+        let signed = repositories.iter().any(|repository| !repository.allow_unsigned);
+        if signed && keys.is_empty() {
+            let help =
+                "write `keys = [\"keys/alpine-devel@lists.alpinelinux.org-6165ee59.rsa.pub\"]`, files beside this one";
+            table.report(
+                "base-without-keys",
+                "no key is given, so that no index can be trusted",
+                Some(help.to_owned()),
+            );
+        }
+        for key in keys.iter().filter(|key| key.value.file_name().is_none()) {
+            let message = format!("`{}` names no file", key.value.display());
+            table.report("invalid-value", message, None);
+        }
+        let packages = table.each("packages", PackageGroup::read);
+        if table.require("repositories", "[[repositories]]\nurl = \"https://.../v3.22/main\"").is_none()
+            | table.require("packages", "[[packages]]\nnames = [\"busybox\"]\nwhy = \"the shell\"").is_none()
+        {
+            return None;
+        }
+        Some(Self {
+            repositories,
+            keys,
+            packages,
+            declared: table.each("declared", DeclaredScript::read),
+            applets: table.get("applets").and_then(|applets| applets.parsed()),
+        })
+    }
+
+    /// The packages that a cell asks for, sorted, each once; and of these those that every cell asks for, in a layer
+    /// that all tags share.
+    pub fn request(&self, kubernetes: &Version, image: &str, platform: Platform) -> PackageRequest {
+        request(&self.packages, kubernetes, image, platform)
+    }
+}
+
+/// What a cell asks for of the packages of its base.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackageRequest {
+    pub all: Vec<String>,
+    /// Those that every cell of the base asks for.
+    pub shared: Vec<String>,
+}
+
+fn request(groups: &[PackageGroup], kubernetes: &Version, image: &str, platform: Platform) -> PackageRequest {
+    let names = |wanted: &dyn Fn(&PackageGroup) -> bool| {
+        let groups = groups.iter().filter(|group| wanted(group));
+        let mut names: Vec<_> = groups.flat_map(|group| group.names.iter().map(|name| name.value.clone())).collect();
+        names.sort();
+        names.dedup();
+        names
+    };
+    PackageRequest {
+        all: names(&|group| group.serves(kubernetes, image, platform)),
+        shared: names(&PackageGroup::serves_all),
+    }
+}
+
+impl PackageGroup {
+    fn read(table: &Table<'_>) -> Option<Self> {
+        let names = table.require("names", "names = [\"busybox\"]").map(|names| names.list());
+        let why = table.require("why", "why = \"what calls it\"").and_then(|why| why.string());
+        let image = table.get("image").and_then(|image| image.parsed());
+        Some(Self {
+            names: names?,
+            why: why?.value,
+            kubernetes: table.parsed("kubernetes").unwrap_or_else(VersionRange::any),
+            image,
+            platforms: table.list("platforms").map_or_else(
+                || Platform::ALL.to_vec(),
+                |platforms| platforms.into_iter().map(|platform| platform.value).collect(),
+            ),
+            at: table.at().clone(),
+        })
+    }
+
+    fn serves(&self, kubernetes: &Version, image: &str, platform: Platform) -> bool {
+        self.kubernetes.contains(kubernetes)
+            && self.image.as_ref().is_none_or(|mine| mine.value == image)
+            && self.platforms.contains(&platform)
+    }
+
+    fn serves_all(&self) -> bool {
+        self.kubernetes.is_any()
+            && self.image.is_none()
+            && Platform::ALL.iter().all(|platform| self.platforms.contains(platform))
+    }
+}
+
+impl AlpineRepository {
+    fn read(table: &Table<'_>) -> Option<Self> {
+        let url = table.require("url", "url = \"https://dl-cdn.alpinelinux.org/alpine/v3.22/main\"")?.string()?;
+        let url = url.value.trim_end_matches('/').to_owned();
+        if !["https://", "http://"].iter().any(|scheme| url.starts_with(scheme)) {
+            let help = "write the address that the architecture's folder is below".to_owned();
+            table.report("invalid-url", format!("`{url}` is no http or https URL"), Some(help));
+            return None;
+        }
+        Some(Self {
+            url,
+            tag: table.string("tag").map(|tag| tag.value.trim_start_matches('@').to_owned()),
+            allow_unsigned: table.boolean("allow-unsigned").unwrap_or(false),
+        })
+    }
+}
+
+impl DeclaredScript {
+    fn read(table: &Table<'_>) -> Option<Self> {
+        let package = table.require("package", "package = \"kmod\"").and_then(|package| package.string());
+        let why = table.require("why", "why = \"what stands in for it\"").and_then(|why| why.string());
+        let phases = table.list::<String>("phases").unwrap_or_default();
+        for phase in phases.iter().filter(|phase| !PHASES.contains(&phase.value.as_str())) {
+            let help = super::problem::suggest(&phase.value, PHASES);
+            table.report("unknown-phase", format!("`{}` is no phase of a script", phase.value), Some(help));
+        }
+        Some(Self {
+            package: package?.value,
+            phases: phases.into_iter().map(|phase| phase.value).collect(),
+            why: why?.value,
+        })
+    }
+}
+
+/// The scripts of an Alpine package that run when it is installed (apk-tools, `apk_script_types`).
+const PHASES: [&str; 3] = ["pre-install", "post-install", "trigger"];
+
+impl Base {
+    /// The file's folder, which its paths are relative to.
+    pub fn folder(&self) -> PathBuf {
+        self.at.source.path.parent().map(std::path::Path::to_owned).unwrap_or_default()
+    }
+
+    /// The images that groups of packages are for.
+    pub(super) fn images(&self) -> impl Iterator<Item = &Located<String>> {
+        let groups = match &self.root {
+            BaseRoot::Archive(_) => &[][..],
+            BaseRoot::Alpine(alpine) => &alpine.packages,
+        };
+        groups.iter().filter_map(|group| group.image.as_ref())
     }
 }

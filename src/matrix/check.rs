@@ -63,6 +63,7 @@ pub fn load(path: &Path, text: &str, definitions: &[Definition]) -> Result<Matri
     });
     if let Some(matrix) = &matrix {
         check_names(matrix, &names, &sink);
+        check_bases(matrix, &sink);
         check_values(&matrix.file, &sink);
         check_flags(matrix, &sink);
     }
@@ -167,6 +168,21 @@ fn check_names(matrix: &Matrix, names: &Names, sink: &Sink) {
     }
     for base in file.bases.iter().chain(rules().flat_map(|rule: &Rule| &rule.bases)) {
         require(base, DefinitionKind::Base, &names.bases, sink);
+    }
+}
+
+/// Groups of packages for images that no variant belongs to would never be installed.
+fn check_bases(matrix: &Matrix, sink: &Sink) {
+    let images: BTreeSet<&str> =
+        matrix.variants.values().map(|variant| matrix.image_of(variant)).chain([DEFAULT_IMAGE]).collect();
+    for image in matrix.bases.values().flat_map(Base::images).filter(|image| !images.contains(image.value.as_str())) {
+        let help = suggest(&image.value, images.iter().copied());
+        sink.report(
+            "unknown-image",
+            &image.at,
+            format!("no variant belongs to the image `{}`", image.value),
+            Some(help),
+        );
     }
 }
 

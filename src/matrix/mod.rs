@@ -19,7 +19,7 @@ mod template;
 mod toolchain;
 mod variant;
 
-pub use base::Base;
+pub use base::{AlpineRepository, AlpineRoot, Base, BaseRoot, DeclaredScript, PackageGroup, PackageRequest};
 pub use by_version::ByVersion;
 pub use check::{Matrix, load};
 pub use component::{Check, Component, ComponentFile, GoSource, Origin, Way, WayKind};

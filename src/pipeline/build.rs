@@ -8,17 +8,17 @@ use super::{
     PipelineError, Step,
     components::{self, Built as Component},
     once::Once,
+    packages::{self, Assembled},
     rootfs,
     tools::Tools,
     work::Work,
 };
 use crate::{
-    base::Tree,
     images::{Image, ImageConfig, ImageLayer, Tag as ImageTag, annotation},
     layers::{Codec, GzipLevel, ZstdLevel, split, squash},
     matrix::Compression,
     outputs::{layout, store_layer, store_tag},
-    plan::{Cell, Tag},
+    plan::{Cell, Root, Tag},
     rootfs::LayerName,
 };
 
@@ -28,6 +28,8 @@ pub struct Built {
     pub tags: Vec<ImageTag>,
     /// Packed files that have not been run, with the reason; each once.
     pub unproven: Vec<String>,
+    /// What packages would have run on a machine, and nothing was done for; each once.
+    pub warnings: Vec<String>,
     pub written: layout::Written,
 }
 
@@ -44,6 +46,10 @@ pub async fn build(work: &Arc<Work>, dest: &Path) -> Result<Built, Arc<PipelineE
         let built = shared.component(work, index).await?;
         unproven.extend(built.unproven().into_iter().map(|file| format!("{}: {file}", component.title())));
     }
+    let mut warnings = std::collections::BTreeSet::new();
+    for index in 0..work.plan.bases.len() {
+        warnings.extend(shared.base(work, index).await?.warnings.iter().cloned());
+    }
     let folder = dest.to_owned();
     let written_tags = tags.clone();
     let written = work
@@ -51,14 +57,14 @@ pub async fn build(work: &Arc<Work>, dest: &Path) -> Result<Built, Arc<PipelineE
             Ok(layout::write(work.store(), &folder, &written_tags)?)
         })
         .await?;
-    Ok(Built { tags, unproven, written })
+    Ok(Built { tags, unproven, warnings: warnings.into_iter().collect(), written })
 }
 
 /// What cells share.
 struct Shared {
     tools: Arc<Tools>,
     components: Once<Component>,
-    bases: Once<Tree>,
+    bases: Once<Assembled>,
 }
 
 impl Shared {
@@ -66,12 +72,21 @@ impl Shared {
         self.components.get(index, || components::build(work, index, Arc::clone(&self.tools))).await
     }
 
-    async fn base(&self, work: &Arc<Work>, index: usize) -> Result<Arc<Tree>, Arc<PipelineError>> {
+    async fn base(&self, work: &Arc<Work>, index: usize) -> Result<Arc<Assembled>, Arc<PipelineError>> {
         let make = || async {
             let base = work.plan.bases[index].clone();
-            let blob = work.input(&base.input).await?;
-            let doing = format!("unpacking base {} {}", base.name, base.platform);
-            work.on_cpu(&doing, move |work| rootfs::base(work, &base, blob)).await
+            match base.root.clone() {
+                Root::Archive(url) => {
+                    let blob = work.input(&url).await?;
+                    let doing = format!("unpacking {}", base.title());
+                    work.on_cpu(&doing, move |work| rootfs::base(work, &base, &url, blob)).await
+                }
+                Root::Packages { .. } => {
+                    let files = packages::fetch(work, &base).await?;
+                    let doing = format!("assembling {}", base.title());
+                    work.on_cpu(&doing, move |work| packages::assemble(work, &base, &files)).await
+                }
+            }
         };
         self.bases.get(index, make).await
     }

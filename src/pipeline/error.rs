@@ -9,6 +9,13 @@ use crate::{
     host::files::FileError,
     images::InvalidRefName,
     inputs::{
+        apk::{
+            install::InstallError,
+            package::PackageError,
+            repository::RepositoryError,
+            resolver::{InvalidWorld, ResolveError},
+            signature::InvalidKey,
+        },
         archive::{ArchiveError, materialise::MaterialiseError, select::SelectError},
         fetch::FetchError,
         gosource::{build::GoError, toolchain::ToolchainError},
@@ -42,6 +49,23 @@ pub enum Step {
          a checksum file or the digest itself as `sha256:...`"
     )]
     NoChecksum { url: String },
+    #[error("reading the key of {at}: {source}")]
+    Key { at: String, source: InvalidKey },
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    #[error(
+        "the packages of a base are chosen from one state of its repositories, and {url} is no longer what matrix.lock \
+         pins ({source}): choose all of them anew with `kletimg matrix lock --update NAME-OF-THE-BASE`"
+    )]
+    IndexMoved { url: String, source: FetchError },
+    #[error(transparent)]
+    World(#[from] InvalidWorld),
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    #[error(transparent)]
+    Package(#[from] PackageError),
+    #[error(transparent)]
+    Install(#[from] InstallError),
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     #[error(transparent)]
@@ -83,6 +107,8 @@ pub enum Step {
     Store(#[from] StoreError),
     #[error(transparent)]
     File(#[from] FileError),
+    #[error("its URL has no host and path that a folder could be named by")]
+    NoPath,
     #[error("the work was stopped")]
     Stopped,
 }

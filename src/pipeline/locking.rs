@@ -1,22 +1,24 @@
 //! Pinning inputs, and bringing pinned ones here.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::{PipelineError, Step, tools, work::Work};
+use super::{Asking, PipelineError, Step, packages, tools, work::Work};
 use crate::{
     base::{Blob, digest::NotADigest},
     inputs::{
-        fetch::{Checksum, Fetcher, Sum},
+        fetch::{Checksum, Fetcher, Sum, mirrors},
         gosource::toolchain::Search,
         store::Store,
     },
     plan::{Input, Lock, Pin, Plan},
 };
 
-/// Pins every input of the plan that the lock does not pin yet. All that fail are reported together.
-pub async fn pin(fetcher: &Fetcher, plan: &Plan, mut lock: Lock) -> Result<Lock, Vec<PipelineError>> {
+/// Pins every input of the plan that the lock does not pin yet, and chooses packages where it has none. All that fail
+/// are reported together.
+pub async fn pin(asking: Asking<'_>, plan: &Plan, mut lock: Lock) -> Result<Lock, Vec<PipelineError>> {
+    let fetcher = asking.fetcher;
     let missing = lock.missing(plan);
     let pinning = missing.into_iter().map(|input| async move { (input.url.clone(), pin_one(fetcher, input).await) });
     // The fetcher bounds how many are under way; the order of the results does not matter to a sorted lock.
@@ -30,6 +32,7 @@ pub async fn pin(fetcher: &Fetcher, plan: &Plan, mut lock: Lock) -> Result<Lock,
             Err(error) => failed.push(error),
         }
     }
+    failed.extend(packages::select(asking, plan, &mut lock).await);
     if failed.is_empty() { Ok(lock) } else { Err(failed) }
 }
 
@@ -54,8 +57,47 @@ pub fn pin_tools(search: &Search, store: &Store, plan: &Plan, mut lock: Lock) ->
     lock
 }
 
-/// Brings every input of the plan into the store.
+/// Brings every input and package of the plan into the store.
 pub async fn fetch(work: &Arc<Work>) -> Result<Vec<Blob>, PipelineError> {
-    let fetching = work.plan.inputs.iter().map(|input| work.input(&input.url));
-    stream::iter(fetching).buffered(64).try_collect().await
+    stream::iter(urls(work)).map(|url| work.input(url)).buffered(64).try_collect().await
+}
+
+/// What a build of the plan reads from outside.
+fn urls(work: &Work) -> impl Iterator<Item = &str> {
+    work.plan.inputs.iter().map(|input| input.url.as_str()).chain(work.lock.packages(&work.plan))
+}
+
+/// What a mirror was made of.
+#[derive(Debug, Default)]
+pub struct Mirrored {
+    pub files: usize,
+    /// In bytes.
+    pub size: u64,
+    /// Files that a build does not need and that could not be had any more, each with the reason.
+    pub left_out: Vec<String>,
+}
+
+/// Writes every input and package of the plan, and the signed indexes that the packages were chosen from, into a folder
+/// by host and path, from where `--mirror` takes them.
+pub async fn mirror(work: &Arc<Work>, folder: &Path) -> Result<Mirrored, PipelineError> {
+    let mut mirrored = Mirrored::default();
+    let mut add = |url: &str, blob: Blob| -> Result<(), PipelineError> {
+        let failed = |step: Step| PipelineError::new(format!("writing {url} to {}", folder.display()), step);
+        let path = mirrors::below(folder, url).ok_or_else(|| failed(Step::NoPath))?;
+        tokio::task::block_in_place(|| work.store().link(&blob.digest, &path)).map_err(|error| failed(error.into()))?;
+        mirrored.files += 1;
+        mirrored.size += blob.size;
+        Ok(())
+    };
+    for (url, blob) in urls(work).zip(fetch(work).await?) {
+        add(url, blob)?;
+    }
+    let mut left_out = Vec::new();
+    for url in work.lock.indexes(&work.plan) {
+        match work.input(url).await {
+            Ok(blob) => add(url, blob)?,
+            Err(error) => left_out.push(error.to_string()),
+        }
+    }
+    Ok(Mirrored { left_out, ..mirrored })
 }

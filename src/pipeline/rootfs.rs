@@ -1,6 +1,6 @@
 //! The parts of an image: its base, the files that definitions lay over it, and its components.
 
-use super::{Step, components::Built, work::Work};
+use super::{Step, components::Built, packages::Assembled, work::Work};
 use crate::{
     base::{Blob, Content, Entry, Node, Tree},
     host::files,
@@ -16,29 +16,31 @@ use crate::{
 /// Overlay files are configuration, written by hand.
 const LARGEST_FILE: u64 = 64 << 20;
 
-/// The base's tree without what its definition removes.
-pub(super) fn base(work: &Work, base: &plan::Base, blob: Blob) -> Result<Tree, Step> {
-    let format = Format::of_name(&base.input).unwrap_or(Format::Tar(archive::Compression::Gzip));
+/// The base's archive without what its definition removes.
+pub(super) fn base(work: &Work, base: &plan::Base, url: &str, blob: Blob) -> Result<Assembled, Step> {
+    let format = Format::of_name(url).unwrap_or(Format::Tar(archive::Compression::Gzip));
     let limits = Limits { devices: Devices::Skip, ..Limits::default() };
     let tree = archive::unpack(work.store(), &blob, format, &limits)?;
-    let Some(definition) = work.matrix.bases.get(&base.name) else { return Ok(tree) };
-    let removed: Vec<_> = definition.remove.iter().map(|path| path.value.clone()).collect();
-    Ok(without(&tree, &removed, &format!("base {}", base.name))?)
+    let removed = work.matrix.bases.get(&base.name).map(|definition| &definition.remove);
+    let removed: Vec<_> = removed.into_iter().flatten().map(|path| path.value.clone()).collect();
+    let tree = without(&tree, &removed, &format!("base {}", base.name))?;
+    Ok(Assembled { bottom: vec![("base".to_owned(), tree)], ..Assembled::default() })
 }
 
 /// Puts the parts of a cell together: the base, configuration, and components in the order of their layers.
 pub(super) fn assemble_cell(
     work: &Work,
     tag: &Tag,
-    base: &Tree,
+    base: &Assembled,
     components: &[(&plan::Component, &Built)],
 ) -> Result<Rootfs, Step> {
-    let mut parts = vec![Part {
-        layer: LayerName::new("base"),
+    let of_base = |(layer, tree): &(String, Tree)| Part {
+        layer: LayerName::new(layer),
         role: Role::Base,
-        tree: base.clone(),
+        tree: tree.clone(),
         origin: format!("base {}", tag.base),
-    }];
+    };
+    let mut parts: Vec<_> = base.bottom.iter().map(of_base).collect();
     let files = [
         work.matrix.bases.get(&tag.base).map(|base| (format!("base {}", tag.base), &base.files)),
         work.matrix.variants.get(&tag.variant).map(|variant| (format!("variant {}", tag.variant), &variant.files)),
@@ -57,6 +59,7 @@ pub(super) fn assemble_cell(
             origin: format!("component {}", component.name),
         });
     }
+    parts.extend(base.top.iter().map(of_base));
     Ok(assemble(&parts)?)
 }
 

@@ -1,9 +1,9 @@
 //! What of a plan the store has already.
 
-use super::{components, tools::Tools, work::Work};
+use super::{components, packages, tools::Tools, work::Work};
 use crate::{
     inputs::store::Store,
-    plan::{ComponentState, InputState, Lock, Plan, Stock},
+    plan::{ComponentState, InputState, Lock, Plan, SelectionState, Stock},
 };
 
 /// Looks through the store for everything in a plan. Nothing is fetched, and what is missing is no error.
@@ -23,18 +23,37 @@ pub fn stock(work: &Work) -> Stock {
              qemu-user-static; Alpine: qemu-{arch})"
         ));
     }
-    Stock { components, inputs: inputs(work.store(), &work.plan, &work.lock), warnings }
+    warnings.extend(packages::warnings(work));
+    Stock {
+        components,
+        inputs: work.plan.inputs.iter().map(|input| state(work.store(), &work.lock, &input.url)).collect(),
+        selections: selections(&work.plan, &work.lock),
+        packages: work.lock.packages(&work.plan).iter().map(|url| state(work.store(), &work.lock, url)).collect(),
+        warnings,
+    }
 }
 
-fn inputs(store: &Store, plan: &Plan, lock: &Lock) -> Vec<InputState> {
-    let state = |input: &crate::plan::Input| match lock.inputs.get(&input.url) {
+fn state(store: &Store, lock: &Lock, url: &str) -> InputState {
+    match lock.inputs.get(url) {
         None => InputState::Unpinned,
         Some(pin) => match store.blob(&pin.sha256) {
             Some(blob) => InputState::Here { size: blob.size },
             None => InputState::Pinned { size: pin.size },
         },
+    }
+}
+
+fn selections(plan: &Plan, lock: &Lock) -> Vec<SelectionState> {
+    let file_name = |url: &String| url.rsplit('/').next().unwrap_or(url).to_owned();
+    let size = |url: &String| lock.inputs.get(url).and_then(|pin| pin.size).unwrap_or(0);
+    let state = |selection| match lock.selected(selection) {
+        None => SelectionState::Unpinned,
+        Some(selected) => SelectionState::Pinned {
+            packages: selected.packages.iter().map(file_name).collect(),
+            size: selected.packages.iter().map(size).sum(),
+        },
     };
-    plan.inputs.iter().map(state).collect()
+    plan.selections.iter().map(state).collect()
 }
 
 /// Platforms with something to pack whose programs this machine cannot run.

@@ -110,7 +110,8 @@ impl Work {
     pub(super) async fn input(&self, url: &str) -> Result<Blob, PipelineError> {
         let doing = || format!("fetching {url}");
         let pin = self.lock.inputs.get(url).ok_or_else(|| PipelineError::new(doing(), Step::Unpinned))?;
-        let purpose = self.plan.inputs.iter().find(|input| input.url == url).map_or(url, |input| &input.purpose);
+        let planned = self.plan.inputs.iter().find(|input| input.url == url);
+        let purpose = planned.map_or_else(|| url.rsplit('/').next().unwrap_or(url), |input| &input.purpose);
         Ok(self.fetcher.pinned(purpose, url, pin.sha256, pin.size).await?)
     }
 

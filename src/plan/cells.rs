@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Base, Cell, Config, Input, Plan, Tag, components::Builder};
+use super::{Base, Cell, Config, Input, Plan, Root, Selection, Tag, components::Builder};
 use crate::{
     base::{Platform, Version, VersionRange},
-    matrix::{Fields, Located, Matrix, Problems, Sink, Variant},
+    matrix::{self, BaseRoot, Fields, Located, Matrix, Problems, Sink, Variant},
 };
 
 /// What the user wants of the matrix. An empty list means everything.
@@ -38,7 +38,7 @@ pub fn plan(matrix: &Matrix, filter: &Filter, host: Option<Platform>) -> Result<
     let mut tags: Vec<Tag> = Vec::new();
     for cell in all.iter().filter(|cell| filter.admits(cell)) {
         let Some(variant) = matrix.variants.get(&cell.variant) else { continue };
-        let base = plan_base(matrix, cell, &mut bases, &mut builder);
+        let base = plan_base(matrix, variant, cell, &mut bases, &mut builder);
         let components = builder.components_of(variant, &cell.kubernetes, cell.platform);
         let Some(tag) = tag_of(matrix, variant, cell) else { continue };
         let (Some(base), Some(components)) = (base, components) else { continue };
@@ -48,12 +48,13 @@ pub fn plan(matrix: &Matrix, filter: &Filter, host: Option<Platform>) -> Result<
             None => tags.push(Tag { cells: vec![planned], ..tag }),
         }
     }
-    let (components, inputs) = builder.finish();
+    let (components, selections, inputs) = builder.finish();
     let file = &matrix.file;
     sink.finish(Some(Plan {
         tags,
         components,
         bases,
+        selections,
         inputs,
         compression: file.compression,
         squash: file.squash,
@@ -218,7 +219,13 @@ fn is_tag(tag: &str) -> bool {
         && tag.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
 }
 
-fn plan_base(matrix: &Matrix, cell: &Coordinates, bases: &mut Vec<Base>, builder: &mut Builder<'_>) -> Option<usize> {
+fn plan_base(
+    matrix: &Matrix,
+    variant: &Variant,
+    cell: &Coordinates,
+    bases: &mut Vec<Base>,
+    builder: &mut Builder<'_>,
+) -> Option<usize> {
     let base = matrix.bases.get(&cell.base)?;
     if !base.kubernetes.contains(&cell.kubernetes) {
         let message = format!(
@@ -228,14 +235,31 @@ fn plan_base(matrix: &Matrix, cell: &Coordinates, bases: &mut Vec<Base>, builder
         builder.report_once("base-out-of-range", &base.at, message, "use another base for it, or `[[exclude]]` it");
         return None;
     }
-    let fields = Fields::new().kubernetes(&cell.kubernetes).platform(cell.platform).with("base", &base.name);
-    let purpose = format!("base {} {}", base.name, cell.platform);
-    let url = builder.input(&base.rootfs, fields, &purpose, &base.at)?;
-    let planned = Base { name: base.name.clone(), platform: cell.platform, input: url };
+    let root = plan_root(base, matrix.image_of(variant), cell, builder)?;
+    let planned = Base { name: base.name.clone(), platform: cell.platform, root };
     Some(bases.iter().position(|known| *known == planned).unwrap_or_else(|| {
         bases.push(planned);
         bases.len() - 1
     }))
+}
+
+fn plan_root(base: &matrix::Base, image: &str, cell: &Coordinates, builder: &mut Builder<'_>) -> Option<Root> {
+    match &base.root {
+        BaseRoot::Archive(origin) => {
+            let fields = Fields::new().kubernetes(&cell.kubernetes).platform(cell.platform).with("base", &base.name);
+            let purpose = format!("base {} {}", base.name, cell.platform);
+            builder.input(origin, fields, &purpose, &base.at).map(Root::Archive)
+        }
+        BaseRoot::Alpine(alpine) => {
+            let asked = alpine.request(&cell.kubernetes, image, cell.platform);
+            let repositories: Vec<_> = alpine.repositories.iter().map(|repository| repository.url.clone()).collect();
+            let mut select = |request| {
+                let (base, repositories) = (base.name.clone(), repositories.clone());
+                builder.selection(Selection { base, platform: cell.platform, request, repositories })
+            };
+            Some(Root::Packages { all: select(asked.all), shared: select(asked.shared) })
+        }
+    }
 }
 
 impl Input {

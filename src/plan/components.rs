@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Check, Component, File, GoSource, Input, Tool, ToolInput, Way};
+use super::{Check, Component, File, GoSource, Input, Selection, Tool, ToolInput, Way};
 use crate::{
     base::{Platform, Version},
     matrix::{self, At, Fields, Matrix, Origin, Sink, Template, ToolchainName, Variant, WayKind},
 };
 
-/// Collects components and inputs, each once.
+/// Collects components, selections and inputs, each once.
 pub(super) struct Builder<'a> {
     matrix: &'a Matrix,
     host: Platform,
@@ -16,6 +16,7 @@ pub(super) struct Builder<'a> {
     components: Vec<Component>,
     /// Where a component was planned before. Only looked up in, never walked through.
     known: HashMap<(String, Version, Platform, bool), Option<usize>>,
+    selections: Vec<Selection>,
     inputs: Vec<Input>,
     urls: BTreeSet<String>,
     reported: BTreeSet<String>,
@@ -29,14 +30,23 @@ impl<'a> Builder<'a> {
             sink,
             components: Vec::new(),
             known: HashMap::new(),
+            selections: Vec::new(),
             inputs: Vec::new(),
             urls: BTreeSet::new(),
             reported: BTreeSet::new(),
         }
     }
 
-    pub(super) fn finish(self) -> (Vec<Component>, Vec<Input>) {
-        (self.components, self.inputs)
+    pub(super) fn finish(self) -> (Vec<Component>, Vec<Selection>, Vec<Input>) {
+        (self.components, self.selections, self.inputs)
+    }
+
+    /// Notes packages that are asked for and returns their index.
+    pub(super) fn selection(&mut self, selection: Selection) -> usize {
+        self.selections.iter().position(|known| *known == selection).unwrap_or_else(|| {
+            self.selections.push(selection);
+            self.selections.len() - 1
+        })
     }
 
     /// Reports something that many cells have in common only for the first of them.

@@ -1,11 +1,11 @@
 //! `matrix.lock`: the digest of every input, and the time that the images mention.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Input, Plan};
-use crate::base::{Digest, Epoch};
+use super::{Input, Plan, Selection};
+use crate::base::{Digest, Epoch, Platform};
 
 /// The pinned inputs of a matrix.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct Lock {
     /// The time of the first lock; later ones keep it, so that pinning one more input changes no other image.
     pub epoch: Epoch,
     pub inputs: BTreeMap<String, Pin>,
+    /// What the questions to package repositories were answered with.
+    selections: BTreeMap<Asked, Selected>,
     /// Versions of the programs that were found on the machine rather than pinned as inputs.
     pub tools: BTreeMap<String, String>,
 }
@@ -27,6 +29,18 @@ pub struct Pin {
     pub verified: String,
 }
 
+/// The packages that were chosen, by the URLs of files that [`Lock::inputs`] pins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selected {
+    /// In the order of their installation.
+    pub packages: Vec<String>,
+    /// The signed indexes that they were chosen from. A build does not need them.
+    pub indexes: Vec<String>,
+}
+
+/// Base, platform, and the names asked for.
+type Asked = (String, Platform, Vec<String>);
+
 /// A lock that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidLock {
@@ -38,6 +52,8 @@ pub enum InvalidLock {
     Format { found: u32, known: u32 },
     #[error("the lock pins {url} twice\n  help: restore the lock from version control")]
     Twice { url: String },
+    #[error("the lock chooses {url} for {base}, but does not pin it\n  help: restore the lock from version control")]
+    Unpinned { base: String, url: String },
 }
 
 /// Raised when older versions of kletimg could not read what is written.
@@ -50,6 +66,8 @@ struct File {
     source_date_epoch: Epoch,
     #[serde(default, rename = "tool", skip_serializing_if = "Vec::is_empty")]
     tools: Vec<FileTool>,
+    #[serde(default, rename = "selection", skip_serializing_if = "Vec::is_empty")]
+    selections: Vec<FileSelection>,
     #[serde(default, rename = "input", skip_serializing_if = "Vec::is_empty")]
     inputs: Vec<FileInput>,
 }
@@ -59,6 +77,16 @@ struct File {
 struct FileTool {
     name: String,
     version: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileSelection {
+    base: String,
+    platform: Platform,
+    request: Vec<String>,
+    packages: Vec<String>,
+    indexes: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -74,7 +102,7 @@ struct FileInput {
 impl Lock {
     /// A lock that pins nothing yet.
     pub const fn new(epoch: Epoch) -> Self {
-        Self { epoch, inputs: BTreeMap::new(), tools: BTreeMap::new() }
+        Self { epoch, inputs: BTreeMap::new(), selections: BTreeMap::new(), tools: BTreeMap::new() }
     }
 
     /// Reads the text of a lock file.
@@ -89,6 +117,12 @@ impl Lock {
                 return Err(InvalidLock::Twice { url });
             }
         }
+        for FileSelection { base, platform, request, packages, indexes } in file.selections {
+            if let Some(url) = packages.iter().chain(&indexes).find(|url| !lock.inputs.contains_key(*url)) {
+                return Err(InvalidLock::Unpinned { base, url: url.clone() });
+            }
+            lock.selections.insert((base, platform, request), Selected { packages, indexes });
+        }
         lock.tools = file.tools.into_iter().map(|tool| (tool.name, tool.version)).collect();
         Ok(lock)
     }
@@ -102,6 +136,17 @@ impl Lock {
                 .tools
                 .iter()
                 .map(|(name, version)| FileTool { name: name.clone(), version: version.clone() })
+                .collect(),
+            selections: self
+                .selections
+                .iter()
+                .map(|((base, platform, request), selected)| FileSelection {
+                    base: base.clone(),
+                    platform: *platform,
+                    request: request.clone(),
+                    packages: selected.packages.clone(),
+                    indexes: selected.indexes.clone(),
+                })
                 .collect(),
             inputs: self
                 .inputs
@@ -123,13 +168,84 @@ impl Lock {
         plan.inputs.iter().filter(|input| !self.inputs.contains_key(&input.url)).collect()
     }
 
-    /// Forgets the inputs whose URL or purpose holds `name`, so that they are locked anew. Returns how many.
+    /// What was chosen for a selection. `None` when nothing was, or from repositories that it no longer asks.
+    pub fn selected(&self, selection: &Selection) -> Option<&Selected> {
+        let Selection { base, platform, request, repositories } = selection;
+        let selected = self.selections.get(&(base.clone(), *platform, request.clone()))?;
+        let known = |url: &String| repositories.iter().any(|repository| url.starts_with(repository));
+        selected.packages.iter().all(known).then_some(selected)
+    }
+
+    /// The selections of a plan that are not made yet.
+    pub fn unselected<'a>(&self, plan: &'a Plan) -> Vec<&'a Selection> {
+        plan.selections.iter().filter(|selection| self.selected(selection).is_none()).collect()
+    }
+
+    /// What of a plan is not pinned yet, in words.
+    pub fn lacks(&self, plan: &Plan) -> Vec<String> {
+        let mut lacks: Vec<_> = self.missing(plan).iter().map(|input| input.purpose.clone()).collect();
+        lacks.extend(self.unselected(plan).iter().map(|selection| selection.title()));
+        lacks.dedup();
+        lacks
+    }
+
+    /// Keeps what was chosen for a selection. Its files are to be pinned beside it.
+    pub fn select(&mut self, selection: &Selection, selected: Selected) {
+        let Selection { base, platform, request, .. } = selection;
+        self.selections.insert((base.clone(), *platform, request.clone()), selected);
+    }
+
+    /// The URLs of all packages that a plan's selections were answered with, each once.
+    pub fn packages(&self, plan: &Plan) -> Vec<&str> {
+        self.urls(plan, |selected| &selected.packages)
+    }
+
+    /// The URLs of all indexes that a plan's selections were made from, each once.
+    pub fn indexes(&self, plan: &Plan) -> Vec<&str> {
+        self.urls(plan, |selected| &selected.indexes)
+    }
+
+    fn urls(&self, plan: &Plan, of: impl Fn(&Selected) -> &Vec<String>) -> Vec<&str> {
+        let mut seen = BTreeSet::new();
+        let selected = plan.selections.iter().filter_map(|selection| self.selected(selection));
+        selected.flat_map(of).map(String::as_str).filter(|url| seen.insert(*url)).collect()
+    }
+
+    /// Forgets what has `name` in its URL, purpose or request, so that it is locked anew. Returns how much that was.
+    ///
+    /// Packages of one base are chosen from one state of its repositories: where one of them is to be chosen anew, all
+    /// are.
     pub fn forget(&mut self, name: &str, plan: &Plan) -> usize {
         let purposes: BTreeMap<_, _> = plan.inputs.iter().map(|input| (&input.url, &input.purpose)).collect();
-        let before = self.inputs.len();
-        self.inputs
-            .retain(|url, _| !url.contains(name) && !purposes.get(url).is_some_and(|purpose| purpose.contains(name)));
-        before - self.inputs.len()
+        let before = self.inputs.len() + self.selections.len();
+        let holds = |text: &String| text.contains(name);
+        let chosen = self.selections.iter().filter(|((base, _, request), selected)| {
+            holds(base) || request.iter().any(holds) || selected.packages.iter().any(holds)
+        });
+        let stale: BTreeSet<String> = chosen.map(|((base, ..), _)| base.clone()).collect();
+        for (_, selected) in self.selections.extract_if(.., |(base, ..), _| stale.contains(base)) {
+            for index in &selected.indexes {
+                self.inputs.remove(index);
+            }
+        }
+        self.inputs.retain(|url, _| !holds(url) && !purposes.get(url).is_some_and(|purpose| holds(purpose)));
+        before - self.inputs.len() - self.selections.len()
+    }
+
+    /// Drops the pins that neither a plan of the whole matrix nor its selections mention any more.
+    pub fn tidy(&mut self, plan: &Plan) {
+        let used: BTreeSet<String> = (plan.inputs.iter().map(|input| input.url.as_str()))
+            .chain(self.packages(plan))
+            .chain(self.indexes(plan))
+            .map(str::to_owned)
+            .collect();
+        self.inputs.retain(|url, _| used.contains(url));
+        let asked: BTreeSet<Asked> = plan
+            .selections
+            .iter()
+            .map(|selection| (selection.base.clone(), selection.platform, selection.request.clone()))
+            .collect();
+        self.selections.retain(|key, _| asked.contains(key));
     }
 }
 

@@ -19,8 +19,8 @@ use crate::{
 };
 
 pub use cells::{Filter, plan};
-pub use lock::{InvalidLock, Lock, Pin};
-pub use stock::{ComponentState, InputState, Stock};
+pub use lock::{InvalidLock, Lock, Pin, Selected};
+pub use stock::{ComponentState, InputState, SelectionState, Stock};
 
 /// All that is to be built.
 #[derive(Clone, Debug, Serialize)]
@@ -28,7 +28,9 @@ pub struct Plan {
     pub tags: Vec<Tag>,
     pub components: Vec<Component>,
     pub bases: Vec<Base>,
-    /// Every URL that is needed, once, in the order of first use.
+    /// What is asked of package repositories, each question once.
+    pub selections: Vec<Selection>,
+    /// Every URL that is known before anything is locked and that is needed, once, in the order of first use.
     pub inputs: Vec<Input>,
     #[serde(serialize_with = "as_text")]
     pub compression: Compression,
@@ -161,7 +163,29 @@ pub struct ToolInput {
 pub struct Base {
     pub name: String,
     pub platform: Platform,
-    pub input: String,
+    pub root: Root,
+}
+
+/// Where the files of a base come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Root {
+    /// The URL of an archive.
+    Archive(String),
+    /// Indexes into [`Plan::selections`]: all packages of the base, and those of them that every cell of it has.
+    Packages { all: usize, shared: usize },
+}
+
+/// Packages that are asked for, by name. Which files these are is decided when they are locked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Selection {
+    /// The base whose repositories are asked.
+    pub base: String,
+    pub platform: Platform,
+    /// Sorted, each once.
+    pub request: Vec<String>,
+    /// What the URLs of the packages begin with.
+    pub repositories: Vec<String>,
 }
 
 /// Bytes from outside, by URL.
@@ -178,6 +202,20 @@ impl Component {
     /// `kubelet 1.26.0 linux/amd64`, as messages name it.
     pub fn title(&self) -> String {
         format!("{} {} {}", self.name, self.version, self.platform)
+    }
+}
+
+impl Base {
+    /// `base alpine3.22 linux/amd64`, as messages name it.
+    pub fn title(&self) -> String {
+        format!("base {} {}", self.name, self.platform)
+    }
+}
+
+impl Selection {
+    /// `packages of alpine3.22 linux/amd64`, as messages name it.
+    pub fn title(&self) -> String {
+        format!("packages of {} {}", self.base, self.platform)
     }
 }
 

@@ -7,6 +7,9 @@ use serde::Serialize;
 pub struct Stock {
     pub components: Vec<ComponentState>,
     pub inputs: Vec<InputState>,
+    pub selections: Vec<SelectionState>,
+    /// The files of all selections, each once.
+    pub packages: Vec<InputState>,
     /// Things the user should know before building, in full sentences.
     pub warnings: Vec<String>,
 }
@@ -35,12 +38,31 @@ pub enum InputState {
     Unpinned,
 }
 
+/// What a selection came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum SelectionState {
+    /// Which packages, as the lock has them: the names of their files, in the order of their installation.
+    Pinned {
+        packages: Vec<String>,
+        /// In bytes, of all files.
+        size: u64,
+    },
+    Unpinned,
+}
+
 impl Stock {
+    /// How many inputs or selections are not pinned yet.
+    pub fn unpinned(&self) -> usize {
+        let inputs = self.inputs.iter().chain(&self.packages).filter(|input| **input == InputState::Unpinned);
+        inputs.count() + self.selections.iter().filter(|selection| **selection == SelectionState::Unpinned).count()
+    }
+
     /// The bytes that inputs which are not here have together as far as they are known, how many inputs that are, and
     /// of how many the size is unknown.
     pub fn to_download(&self) -> (u64, usize, usize) {
         let mut sum = (0, 0, 0);
-        for input in &self.inputs {
+        for input in self.inputs.iter().chain(&self.packages) {
             match input {
                 InputState::Here { .. } => {}
                 InputState::Pinned { size: Some(size) } => sum = (sum.0 + size, sum.1 + 1, sum.2),

@@ -6,7 +6,7 @@ use tabled::{builder::Builder, settings::Style};
 
 use crate::{
     base::{Platform, size::Bytes},
-    plan::{Component, ComponentState, InputState, Plan, Stock, Way},
+    plan::{Component, ComponentState, Plan, Root, SelectionState, Stock, Way},
 };
 
 /// Renders a plan with the state of what it needs.
@@ -15,6 +15,10 @@ pub fn plan_tables(plan: &Plan, stock: &Stock) -> String {
     text.push_str("\n\n");
     text.push_str(&components(plan, stock));
     text.push_str("\n\n");
+    if !plan.selections.is_empty() {
+        text.push_str(&packages(plan, stock));
+        text.push_str("\n\n");
+    }
     text.push_str(&summary(plan, stock));
     text
 }
@@ -59,6 +63,54 @@ fn components(plan: &Plan, stock: &Stock) -> String {
     table(["COMPONENT", "PLATFORMS", "WAY, AND WHY", "STATE"], rows)
 }
 
+/// The packages of every base; of those that stand on a shared layer only what they have beside it.
+fn packages(plan: &Plan, stock: &Stock) -> String {
+    let mut rows: Vec<([String; 3], Vec<Platform>)> = Vec::new();
+    for base in &plan.bases {
+        let Root::Packages { all, shared } = &base.root else { continue };
+        let mut asked = plan.selections[*shared].request.join(" ");
+        let others =
+            plan.selections[*all].request.iter().filter(|name| !plan.selections[*shared].request.contains(name));
+        let others: Vec<_> = others.map(String::as_str).collect();
+        if !others.is_empty() {
+            let _ = write!(asked, "\nand {}", others.join(" "));
+        }
+        let state = match stock.selections.get(*all) {
+            Some(SelectionState::Pinned { packages, size }) => format!("{} packages, {}", packages.len(), Bytes(*size)),
+            Some(SelectionState::Unpinned) | None => "not chosen yet".to_owned(),
+        };
+        let key = [base.name.clone(), wrap(&asked), state];
+        match rows.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, platforms)) => platforms.push(base.platform),
+            None => rows.push((key, vec![base.platform])),
+        }
+    }
+    let rows = rows.into_iter().map(|([name, asked, state], platforms)| [name, list(&platforms), asked, state]);
+    table(["BASE", "PLATFORMS", "PACKAGES ASKED FOR", "CHOSEN"], rows)
+}
+
+/// Breaks lines between words.
+fn wrap(text: &str) -> String {
+    const WIDTH: usize = 72;
+    let (mut wrapped, mut column) = (String::new(), 0);
+    for (number, line) in text.lines().enumerate() {
+        if number > 0 {
+            wrapped.push('\n');
+            column = 0;
+        }
+        for word in line.split(' ') {
+            if column > 0 {
+                let full = column + word.len() >= WIDTH;
+                wrapped.push(if full { '\n' } else { ' ' });
+                column = if full { 0 } else { column + 1 };
+            }
+            wrapped.push_str(word);
+            column += word.len();
+        }
+    }
+    wrapped
+}
+
 fn list(platforms: &[Platform]) -> String {
     platforms.iter().map(|platform| platform.name().trim_start_matches("linux/")).collect::<Vec<_>>().join(" ")
 }
@@ -97,13 +149,13 @@ fn describe(component: &Component, state: &ComponentState) -> String {
 
 fn summary(plan: &Plan, stock: &Stock) -> String {
     let (bytes, missing, unknown) = stock.to_download();
-    let unpinned = stock.inputs.iter().filter(|input| **input == InputState::Unpinned).count();
+    let unpinned = stock.unpinned();
+    let inputs = plan.inputs.len() + stock.packages.len();
     let mut text = format!(
-        "{} tags, {} images, {} inputs: {} here, {missing} to be fetched",
+        "{} tags, {} images, {inputs} inputs: {} here, {missing} to be fetched",
         plan.tags.len(),
         plan.cells(),
-        plan.inputs.len(),
-        plan.inputs.len() - missing,
+        inputs - missing,
     );
     if missing > unknown {
         let _ = write!(text, ", {} for {} of them", Bytes(bytes), missing - unknown);

@@ -9,7 +9,7 @@ use super::super::{
 };
 use crate::{
     base::Epoch,
-    pipeline::{self, Built, Work, locking},
+    pipeline::{self, Asking, Built, Work, locking},
     plan::Lock,
     report::SizeTable,
 };
@@ -46,9 +46,9 @@ pub(super) async fn locked(
         None if locked => return Err(Failure::Unlocked { what: vec![format!("{} is not there", lock_name(file))] }),
         None => Lock::new(first_epoch(session, &planned)),
     };
-    let missing = lock.missing(&planned.plan);
-    if locked && !missing.is_empty() {
-        return Err(Failure::Unlocked { what: missing.iter().map(|input| input.purpose.clone()).collect() });
+    let lacks = lock.lacks(&planned.plan);
+    if locked && !lacks.is_empty() {
+        return Err(Failure::Unlocked { what: lacks });
     }
     let lock = if locked { lock } else { pin(session, &planned, file, network, lock).await? };
     session.work(planned, lock, network, jobs)
@@ -63,7 +63,8 @@ async fn pin(
 ) -> Result<Lock, Failure> {
     let before = lock.clone();
     let fetcher = session.fetcher(&planned.matrix, network)?;
-    let lock = locking::pin(&fetcher, &planned.plan, lock).await.map_err(Failure::Pins)?;
+    let asking = Asking { fetcher: &fetcher, store: &session.store, matrix: &planned.matrix };
+    let lock = locking::pin(asking, &planned.plan, lock).await.map_err(Failure::Pins)?;
     let lock = locking::pin_tools(&session.search(), &session.store, &planned.plan, lock);
     if lock != before {
         pipeline::save_lock(file, &lock)?;
@@ -87,6 +88,9 @@ pub(super) fn first_epoch(session: &Session, planned: &Planned) -> Epoch {
 }
 
 fn show(session: &Session, built: &Built, dest: &Path) -> Result<(), Failure> {
+    for warning in &built.warnings {
+        session.progress.note(&format!("warning: {warning}"));
+    }
     for file in &built.unproven {
         session.progress.note(&format!("packed, but unproven: {file}"));
     }

@@ -11,8 +11,11 @@ use super::{
     build::{first_epoch, lock_name, locked},
 };
 use crate::{
-    base::size::Bytes,
-    pipeline::{self, locking},
+    base::{Blob, size::Bytes},
+    pipeline::{
+        self, Asking,
+        locking::{self, Mirrored},
+    },
     plan::Lock,
 };
 
@@ -23,9 +26,9 @@ pub(super) fn lock(session: &Session, args: &args::Lock) -> Result<ExitCode, Fai
     let existing = pipeline::load_lock(file)?;
     let mut lock = existing.clone().unwrap_or_else(|| Lock::new(first_epoch(session, &planned)));
     if args.locked {
-        let missing: Vec<_> = lock.missing(&planned.plan).iter().map(|input| input.purpose.clone()).collect();
-        if existing.is_none() || !missing.is_empty() {
-            return Err(Failure::Unlocked { what: missing });
+        let lacks = lock.lacks(&planned.plan);
+        if existing.is_none() || !lacks.is_empty() {
+            return Err(Failure::Unlocked { what: lacks });
         }
         super::print(&format!("{} pins all {} inputs", lock_name(file), planned.plan.inputs.len()))?;
         return Ok(ExitCode::SUCCESS);
@@ -38,8 +41,10 @@ pub(super) fn lock(session: &Session, args: &args::Lock) -> Result<ExitCode, Fai
         }
     }
     let fetcher = session.fetcher(&planned.matrix, &args.network)?;
-    let lock = block_on(async { locking::pin(&fetcher, &planned.plan, lock).await })?.map_err(Failure::Pins)?;
-    let lock = locking::pin_tools(&session.search(), &session.store, &planned.plan, lock);
+    let asking = Asking { fetcher: &fetcher, store: &session.store, matrix: &planned.matrix };
+    let lock = block_on(async { locking::pin(asking, &planned.plan, lock).await })?.map_err(Failure::Pins)?;
+    let mut lock = locking::pin_tools(&session.search(), &session.store, &planned.plan, lock);
+    lock.tidy(&planned.plan);
     if existing.as_ref() != Some(&lock) {
         pipeline::save_lock(file, &lock)?;
     }
@@ -47,13 +52,39 @@ pub(super) fn lock(session: &Session, args: &args::Lock) -> Result<ExitCode, Fai
     Ok(ExitCode::SUCCESS)
 }
 
+enum Fetched {
+    Stored(Vec<Blob>),
+    To(Mirrored),
+}
+
 pub(super) fn fetch(session: &Session, args: &args::Fetch) -> Result<ExitCode, Failure> {
     let planned = Planned::read(&args.matrix.file, &args.filter)?;
-    let blobs = block_on(async {
+    let fetched = block_on(async {
         let work = locked(session, planned, &args.matrix.file, &args.network, args.locked, None).await?;
-        locking::fetch(&Arc::new(work)).await.map_err(|error| Failure::Pipeline(Arc::new(error)))
+        let work = Arc::new(work);
+        let failed = |error| Failure::Pipeline(Arc::new(error));
+        match &args.to {
+            Some(folder) => locking::mirror(&work, folder).await.map(Fetched::To).map_err(failed),
+            None => locking::fetch(&work).await.map(Fetched::Stored).map_err(failed),
+        }
     })??;
-    let bytes = blobs.iter().map(|blob| blob.size).sum();
-    super::print(&format!("{} inputs in the store, {}", blobs.len(), Bytes(bytes)))?;
+    match (fetched, &args.to) {
+        (Fetched::To(mirrored), Some(folder)) => {
+            for reason in &mirrored.left_out {
+                session.progress.note(&format!("warning: {reason}: builds do not need it"));
+            }
+            let Mirrored { files, size, .. } = mirrored;
+            let folder = folder.display();
+            super::print(&format!(
+                "{files} files in {folder}, {}: build from them with `kletimg matrix build --offline --mirror {folder}`",
+                Bytes(size)
+            ))?;
+        }
+        (Fetched::Stored(blobs), _) => {
+            let bytes = blobs.iter().map(|blob| blob.size).sum();
+            super::print(&format!("{} inputs in the store, {}", blobs.len(), Bytes(bytes)))?;
+        }
+        (Fetched::To(_), None) => {}
+    }
     Ok(ExitCode::SUCCESS)
 }

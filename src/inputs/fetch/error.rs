@@ -64,6 +64,9 @@ pub enum Why {
     WrongSize { expected: u64, actual: u64 },
     #[error("it has the digest {actual}, expected was {expected}")]
     WrongSum { expected: Sum, actual: Sum },
+    /// What its signatures say.
+    #[error("{0}")]
+    Refused(String),
     #[error("there is no file {}", path.display())]
     MissingFile { path: PathBuf },
     #[error(transparent)]
@@ -118,9 +121,9 @@ fn advice(tried: &[Tried]) -> String {
             format!("try again later, or name a mirror with `--mirror {origin}/=URL`")
         }
         Why::Redirect { .. } => format!("name a mirror with `--mirror {origin}/=URL`"),
-        Why::TooLarge { .. } | Why::WrongSize { .. } | Why::WrongSum { .. } => {
-            "nothing of it was kept: if the publisher replaced the file on purpose, run `kletimg matrix lock`; if not, do \
-             not trust that server"
+        Why::TooLarge { .. } | Why::WrongSize { .. } | Why::WrongSum { .. } | Why::Refused(_) => {
+            "nothing of it was kept: if the publisher replaced the file on purpose, run `kletimg matrix lock --update`; \
+             if not, do not trust that server"
                 .to_owned()
         }
         Why::MissingFile { .. } | Why::File(_) => "put the file there, or correct the path or the mirror".to_owned(),

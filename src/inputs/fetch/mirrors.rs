@@ -3,7 +3,11 @@
 //! A mirror holds the same files below another address, a folder of this machine included. It is never trusted more
 //! than the original: what comes from it has the digest that was pinned, or is refused.
 
+use std::path::{Path, PathBuf};
+
 use url::Url;
+
+use crate::{base::TreePath, host::files};
 
 /// Whether a URL that has mirrors is tried at its own address, once they all have failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,7 +21,10 @@ pub enum Original {
 /// A mirror that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidMirror {
-    #[error("`{0}` is no mirror: write PREFIX=URL, for example `https://dl.k8s.io/=https://mirror.example/k8s/`")]
+    #[error(
+        "`{0}` is no mirror: write PREFIX=URL, for example `https://dl.k8s.io/=https://mirror.example/k8s/`, or a folder \
+         that `kletimg matrix fetch --to` wrote"
+    )]
     Argument(String),
     #[error("`{0}` cannot be mirrored: write the beginning of a URL, such as `https://dl.k8s.io/`")]
     Prefix(String),
@@ -34,9 +41,19 @@ struct Mirror {
     original: Original,
 }
 
-/// Replacements for the beginnings of URLs.
+/// Replacements for the beginnings of URLs, and folders that hold whole hosts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Mirrors(Vec<Mirror>);
+pub struct Mirrors {
+    prefixes: Vec<Mirror>,
+    folders: Vec<PathBuf>,
+}
+
+/// Where a URL's file lies in a folder that `kletimg matrix fetch --to` wrote: below its host, at its path.
+pub fn below(folder: &Path, url: &str) -> Option<PathBuf> {
+    let url = Url::parse(url).ok()?;
+    let path = TreePath::new(&format!("{}/{}", url.host_str()?, url.path())).ok()?;
+    Some(folder.join(path.as_str()))
+}
 
 impl Mirrors {
     /// Adds the mirrors of a prefix, behind those that it has.
@@ -55,20 +72,25 @@ impl Mirrors {
                 checked(target, &["http", "https", "file"]).map_err(invalid)
             })
             .collect::<Result<Vec<_>, _>>()?;
-        match self.0.iter_mut().find(|mirror| mirror.prefix == prefix) {
+        match self.prefixes.iter_mut().find(|mirror| mirror.prefix == prefix) {
             Some(mirror) => {
                 mirror.targets.extend(targets);
                 if original == Original::Never {
                     mirror.original = original;
                 }
             }
-            None => self.0.push(Mirror { prefix, targets, original }),
+            None => self.prefixes.push(Mirror { prefix, targets, original }),
         }
         Ok(())
     }
 
-    /// Adds a mirror as the command line has it: `PREFIX=URL`.
+    /// Adds a mirror as the command line has it: `PREFIX=URL`, or a folder of this machine with files by host and path.
     pub fn add_argument(&mut self, argument: &str) -> Result<(), InvalidMirror> {
+        if !argument.contains("://") && files::is_folder(Path::new(argument)) {
+            let folder = files::canonical(Path::new(argument));
+            self.folders.push(folder.map_err(|_| InvalidMirror::Argument(argument.to_owned()))?);
+            return Ok(());
+        }
         // Both sides may hold more equals signs; the one that separates has a scheme behind it.
         let separator = ["=http://", "=https://", "=file://"].iter().filter_map(|sign| argument.find(sign)).min();
         let Some(separator) = separator else {
@@ -79,10 +101,17 @@ impl Mirrors {
 
     /// The addresses at which a URL is tried, in order.
     pub fn targets(&self, url: &str) -> Vec<String> {
+        let in_folder = |folder: &PathBuf| Some(Url::from_file_path(below(folder, url)?).ok()?.to_string());
+        let mut targets: Vec<_> = self.folders.iter().filter_map(in_folder).collect();
+        targets.extend(self.by_prefix(url));
+        targets
+    }
+
+    fn by_prefix(&self, url: &str) -> Vec<String> {
         let applies = |mirror: &&Mirror| {
             url.strip_prefix(&mirror.prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
         };
-        let Some(mirror) = self.0.iter().filter(applies).max_by_key(|mirror| mirror.prefix.len()) else {
+        let Some(mirror) = self.prefixes.iter().filter(applies).max_by_key(|mirror| mirror.prefix.len()) else {
             return vec![url.to_owned()];
         };
         let rest = &url[mirror.prefix.len()..];

@@ -20,7 +20,7 @@ use url::Url;
 use crate::{
     base::{Blob, Digest, progress::SharedProgress},
     host::files,
-    inputs::store::Store,
+    inputs::store::{Store, StoreError},
 };
 
 pub mod checksum;
@@ -167,6 +167,45 @@ impl Fetcher {
             Sum::Sha512(_) => self.blob(what, url, *sum, None).await?,
         };
         Ok(First { blob, evidence })
+    }
+
+    /// A file whose SHA-256 nobody has published, of a known size in bytes. `accept` says by other means whether its
+    /// bytes are right; a mirror whose file it refuses is passed over for the next. Until then the store has the bytes
+    /// only under their own digest, where nothing looks for them.
+    pub async fn accepted<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
+        &self,
+        what: &str,
+        url: &str,
+        size: u64,
+        accept: impl Fn(Blob) -> Result<T, E> + Clone + Send + 'static,
+    ) -> Result<(Blob, T), FetchError> {
+        let targets = self.targets(what, url)?;
+        let _permit = self.permits.acquire().await;
+        let meter = Meter::new(self.progress.start(what, Some(size)));
+        let mut tried = Vec::new();
+        for target in targets {
+            let sink = Sink::unverified(&self.store, &meter)?;
+            let why = match self.receive(&target, Bound::Exactly(size), sink).await? {
+                Ok((sink, _)) => {
+                    let accept = accept.clone();
+                    let judged = blocking(move || {
+                        let Some(blob) = sink.store()? else { return Ok(None) };
+                        Ok::<_, StoreError>(Some(accept(blob).map(|value| (blob, value))))
+                    });
+                    match judged.await? {
+                        Some(Ok((blob, value))) => {
+                            meter.task.done(&crate::base::size::Bytes(blob.size).to_string());
+                            return Ok((blob, value));
+                        }
+                        Some(Err(refusal)) => Why::Refused(refusal.to_string()),
+                        None => continue,
+                    }
+                }
+                Err(why) => why,
+            };
+            tried.push(Tried { url: redacted(&target).to_string(), why });
+        }
+        Err(FetchError::Failed { what: what.to_owned(), tried })
     }
 
     /// A file of at most `limit` bytes that is not stored, such as an index. Nothing has verified it.

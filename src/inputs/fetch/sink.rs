@@ -60,6 +60,20 @@ impl Sink {
         Ok(Self { to, received: 0 })
     }
 
+    /// A blob that the caller judges when it is whole.
+    pub(super) fn unverified(store: &Store, meter: &Arc<Meter>) -> Result<Self, StoreError> {
+        let writer = Box::new(store.clone().into_writer()?);
+        Ok(Self { to: To::Blob { store: store.clone(), writer, sha512: None, meter: Arc::clone(meter) }, received: 0 })
+    }
+
+    /// Brings the blob into the store under whatever digest it has. `None` for a sink in memory. Syncs the disk.
+    pub(super) fn store(self) -> Result<Option<Blob>, StoreError> {
+        match self.to {
+            To::Blob { writer, .. } => writer.finish().map(Some),
+            To::Memory(_) => Ok(None),
+        }
+    }
+
     /// Bytes so far.
     pub(super) const fn received(&self) -> u64 {
         self.received

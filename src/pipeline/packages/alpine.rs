@@ -1,0 +1,296 @@
+//! Alpine's packages: the signed indexes of a base's repositories, and root file systems from the packages of a lock.
+
+use std::{collections::BTreeSet, path::Path};
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::{Answer, Asking, Assembled, PipelineError, Step};
+use crate::{
+    base::{ActionKey, Blob, Platform, Tree, TreePath},
+    host::files,
+    inputs::{
+        apk::{
+            accounts::Accounts,
+            install::{self, Installed, Setup},
+            package::{self, VerifiedPackage},
+            repository::{Trust, VerifiedIndex},
+            resolver::{Repository, Resolver, Selected as Chosen, World},
+            signature::Keyring,
+        },
+        store::Store,
+    },
+    matrix::{AlpineRepository, AlpineRoot, Base},
+    plan::{Lock, Pin, Selected, Selection},
+    rootfs::without,
+};
+
+/// Alpine's largest index, community of 3.22, has 2.3 MB.
+const LARGEST_INDEX: u64 = 128 << 20;
+
+/// Keys and lists of applets are small files written by hand.
+const LARGEST_FILE: u64 = 1 << 20;
+
+/// Chooses packages for all selections of one base and platform from one state of its repositories.
+pub(super) async fn choose(
+    asking: Asking<'_>,
+    base: &Base,
+    root: &AlpineRoot,
+    platform: Platform,
+    selections: &[Selection],
+    lock: &Lock,
+) -> Result<Answer, PipelineError> {
+    let doing = format!("choosing the packages of {} {platform}", base.name);
+    let failed = |step: Step| PipelineError::new(doing.clone(), step);
+    let keys = keyring(base, root).map_err(failed)?;
+    let mut answer = Answer::default();
+    let mut indexes = Vec::new();
+    for repository in &root.repositories {
+        indexes.push(index(asking, repository, platform, &keys, lock, &mut answer).await?);
+    }
+    let urls: Vec<String> = root.repositories.iter().map(|repository| index_url(repository, platform)).collect();
+    let repositories: Vec<_> = (root.repositories.iter().zip(&indexes))
+        .map(|(repository, index)| Repository { tag: repository.tag.as_deref(), index: index.index() })
+        .collect();
+    let mut wanted: Vec<(String, Chosen)> = Vec::new();
+    let resolver = Resolver::new(&repositories).map_err(|error| failed(error.into()))?;
+    for selection in selections {
+        let resolve = || -> Result<Vec<Chosen>, Step> { Ok(resolver.resolve(&World::parse(&selection.request)?)?) };
+        let mut packages = Vec::new();
+        for chosen in tokio::task::block_in_place(resolve).map_err(failed)? {
+            let url = package_url(&root.repositories[chosen.repository], platform, &chosen);
+            packages.push(url.clone());
+            if !wanted.iter().any(|(known, _)| *known == url) {
+                wanted.push((url, chosen));
+            }
+        }
+        answer.selected.push(Selected { packages, indexes: urls.clone() });
+    }
+    // Only what the lock does not pin: a file that it pins has been verified before.
+    wanted.retain(|(url, _)| !lock.inputs.contains_key(url));
+    let pins = wanted.iter().map(|(url, chosen)| {
+        let evidence = evidence(&urls[chosen.repository], &indexes[chosen.repository]);
+        pin(asking, url, chosen, &keys, evidence)
+    });
+    let pins: Vec<_> = stream::iter(pins).buffer_unordered(16).try_collect().await?;
+    answer.pins.extend(pins);
+    Ok(answer)
+}
+
+fn evidence(url: &str, index: &VerifiedIndex) -> String {
+    match index.signed_by() {
+        Some(key) => format!("{url}, signed by {key}"),
+        None => format!("{url}, unsigned as allowed"),
+    }
+}
+
+/// The index that the lock pins, else the one that the repository has now, verified.
+async fn index(
+    asking: Asking<'_>,
+    repository: &AlpineRepository,
+    platform: Platform,
+    keys: &Keyring,
+    lock: &Lock,
+    answer: &mut Answer,
+) -> Result<VerifiedIndex, PipelineError> {
+    let url = index_url(repository, platform);
+    let what = format!("the index of {}", repository.url);
+    let failed = |step: Step| PipelineError::new(format!("reading {what}"), step);
+    let bytes = match lock.inputs.get(&url) {
+        Some(pin) => {
+            let moved = |source| PipelineError::new("choosing packages", Step::IndexMoved { url: url.clone(), source });
+            let blob = asking.fetcher.pinned(&what, &url, pin.sha256, pin.size).await.map_err(moved)?;
+            files::read(&asking.store.path(&blob.digest), LARGEST_INDEX).map_err(|error| failed(error.into()))?
+        }
+        None => asking.fetcher.small(&what, &url, LARGEST_INDEX).await?,
+    };
+    let trust = if repository.allow_unsigned { Trust::AllowUnsigned } else { Trust::Signed };
+    tokio::task::block_in_place(|| {
+        let index = VerifiedIndex::open(&bytes, keys, trust).map_err(|error| failed(error.into()))?;
+        let blob = asking.store.put(&bytes).map_err(|error| failed(error.into()))?;
+        let verified =
+            index.signed_by().map_or_else(|| "unsigned as allowed".to_owned(), |key| format!("signed by {key}"));
+        answer.pins.insert(url, Pin { sha256: blob.digest, size: Some(blob.size), verified });
+        Ok(index)
+    })
+}
+
+/// Fetches a package and verifies all of it against the index that names it.
+async fn pin(
+    asking: Asking<'_>,
+    url: &str,
+    chosen: &Chosen,
+    keys: &Keyring,
+    verified: String,
+) -> Result<(String, Pin), PipelineError> {
+    let (store, keys, expected) = (asking.store.clone(), keys.clone(), chosen.clone());
+    let accept = move |blob: Blob| package::verify_package(&store, &blob, &expected, &keys).map(drop);
+    let (blob, ()) = asking.fetcher.accepted(file_name(url), url, chosen.package().size(), accept).await?;
+    Ok((url.to_owned(), Pin { sha256: blob.digest, size: Some(blob.size), verified }))
+}
+
+fn index_url(repository: &AlpineRepository, platform: Platform) -> String {
+    format!("{}/{}/APKINDEX.tar.gz", repository.url, platform.alpine_arch())
+}
+
+fn package_url(repository: &AlpineRepository, platform: Platform, chosen: &Chosen) -> String {
+    format!("{}/{}/{}", repository.url, platform.alpine_arch(), chosen.package().file_name())
+}
+
+fn file_name(url: &str) -> &str {
+    url.rsplit('/').next().unwrap_or(url)
+}
+
+/// The keys of a base, by the names of their files.
+fn keyring(base: &Base, root: &AlpineRoot) -> Result<Keyring, Step> {
+    let mut keys = Keyring::new();
+    for key in &root.keys {
+        let pem = files::read_text(&base.folder().join(&key.value), LARGEST_FILE)?;
+        let name = key.value.file_name().unwrap_or_default().to_string_lossy();
+        keys.add(&name, &pem).map_err(|source| Step::Key { at: key.at.to_string(), source })?;
+    }
+    Ok(keys)
+}
+
+/// What a root file system is made of.
+pub(super) struct Parts<'a> {
+    pub(super) definition: &'a Base,
+    pub(super) root: &'a AlpineRoot,
+    pub(super) platform: Platform,
+    pub(super) request: &'a [String],
+    pub(super) all: &'a Selected,
+    pub(super) shared: &'a Selected,
+    /// Those of `all`, in its order.
+    pub(super) files: &'a [Blob],
+}
+
+/// Raised when the same packages come to lie otherwise in the layers.
+const FORMAT: u32 = 1;
+
+/// The layer of packages that every tag of a base has.
+const SHARED: &str = "base";
+
+/// The layer of packages that some Kubernetes versions or images need beside them.
+const OTHERS: &str = "packages";
+
+/// The layer of apk's own records.
+const DATABASE: &str = "package-database";
+
+/// Installs the packages of a lock into an empty tree, once: the result is recorded.
+pub(super) fn assemble(store: &Store, parts: &Parts<'_>) -> Result<Assembled, Step> {
+    let keys = keyring(parts.definition, parts.root)?;
+    let applets = match &parts.root.applets {
+        Some(path) => files::read_text(&parts.definition.folder().join(&path.value), LARGEST_FILE)?,
+        None => String::new(),
+    };
+    let key = key(parts, &keys, &applets);
+    if let Some(assembled) = store.recorded::<Assembled>(&key).filter(|assembled| assembled.is_whole(store)) {
+        return Ok(assembled);
+    }
+    let packages = open(store, parts, &keys)?;
+    let repositories: Vec<String> = parts.root.repositories.iter().map(line).collect();
+    let world = World::parse(parts.request)?;
+    let setup = Setup {
+        world: &world,
+        arch: parts.platform.alpine_arch(),
+        repositories: &repositories,
+        keys: &keys,
+        accounts: &Accounts::default(),
+        applets: &applets,
+    };
+    let installed = install::install(store, &packages, &setup)?;
+    let assembled = cut(parts, &packages, installed)?;
+    store.record(&key, &assembled)?;
+    Ok(assembled)
+}
+
+/// A line of `etc/apk/repositories`.
+fn line(repository: &AlpineRepository) -> String {
+    match &repository.tag {
+        Some(tag) => format!("@{tag} {}", repository.url),
+        None => repository.url.clone(),
+    }
+}
+
+fn key(parts: &Parts<'_>, keys: &Keyring, applets: &str) -> ActionKey {
+    let mut key = ActionKey::new("alpine-root", FORMAT).field("platform", parts.platform).field("applets", applets);
+    for (url, file) in parts.all.packages.iter().zip(parts.files) {
+        let layer = if parts.shared.packages.contains(url) { SHARED } else { OTHERS };
+        key = key.field("package", format!("{} {layer}", file.digest));
+    }
+    for name in parts.request {
+        key = key.field("request", name);
+    }
+    for repository in &parts.root.repositories {
+        key = key.field("repository", line(repository));
+    }
+    for (name, pem) in keys.iter() {
+        key = key.field("key", format!("{name} {pem}"));
+    }
+    for declared in &parts.root.declared {
+        key = key.field("declared", format!("{} {}", declared.package, declared.phases.join(" ")));
+    }
+    for path in &parts.definition.remove {
+        key = key.field("remove", &path.value);
+    }
+    key
+}
+
+fn open(store: &Store, parts: &Parts<'_>, keys: &Keyring) -> Result<Vec<VerifiedPackage>, Step> {
+    let open = |(url, file): (&String, &Blob)| {
+        let repository = parts.root.repositories.iter().find(|repository| url.starts_with(&repository.url));
+        let tag = repository.and_then(|repository| repository.tag.as_deref());
+        Ok(package::open_package(store, file, tag, keys)?)
+    };
+    parts.all.packages.iter().zip(parts.files).map(open).collect()
+}
+
+/// Cuts the installed tree into layers and leaves out what the definition removes.
+fn cut(parts: &Parts<'_>, packages: &[VerifiedPackage], installed: Installed) -> Result<Assembled, Step> {
+    let shared: BTreeSet<usize> = (parts.all.packages.iter().enumerate())
+        .filter_map(|(number, url)| parts.shared.packages.contains(url).then_some(number))
+        .collect();
+    let mut warnings = undeclared(parts, packages, &installed);
+    let (removed, missing): (Vec<TreePath>, Vec<TreePath>) = parts
+        .definition
+        .remove
+        .iter()
+        .map(|path| path.value.clone())
+        .partition(|path| installed.tree.get(path).is_some());
+    let name = format!("base {}", parts.definition.name);
+    warnings.extend(missing.iter().map(|path| format!("{name} removes `{path}`, which its packages do not bring")));
+    let mut layers = [Tree::new(), Tree::new(), Tree::new()];
+    for (path, entry) in without(&installed.tree, &removed, &name)?.entries {
+        let layer = match installed.owners.get(&path) {
+            _ if is_record(&path) => 2,
+            Some(package) if !shared.contains(package) => 1,
+            _ => 0,
+        };
+        layers[layer].insert(path, entry);
+    }
+    let [base, others, database] = layers;
+    Ok(Assembled {
+        bottom: vec![(SHARED.to_owned(), base), (OTHERS.to_owned(), others)],
+        top: vec![(DATABASE.to_owned(), database)],
+        warnings,
+    })
+}
+
+/// What apk writes of an installation.
+fn is_record(path: &TreePath) -> bool {
+    Path::new(path.as_str()).starts_with("lib/apk") || path.as_str() == "etc/apk/world"
+}
+
+/// The scripts that neither installation nor definition makes up for, in words.
+fn undeclared(parts: &Parts<'_>, packages: &[VerifiedPackage], installed: &Installed) -> Vec<String> {
+    let is_declared = |script: &&crate::inputs::apk::scripts::UndeclaredScript| {
+        let package = packages.iter().find(|package| package.title() == script.package);
+        let name = package.map_or("", |package| package.package().name());
+        let covers = |phases: &[String]| phases.is_empty() || phases.iter().any(|phase| *phase == script.phase.name());
+        parts.root.declared.iter().any(|declared| declared.package == name && covers(&declared.phases))
+    };
+    let scripts = installed.undeclared.iter().filter(|script| !is_declared(script));
+    let name = &parts.definition.name;
+    scripts
+        .map(|script| format!("base {name}: {script}: say in [[declared]] why it need not, or what stands in for it"))
+        .collect()
+}
