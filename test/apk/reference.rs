@@ -21,7 +21,7 @@ pub(crate) struct Reference {
 }
 
 /// A folder as root may chroot into it. The part is called `chroot`.
-fn chroot() -> Option<()> {
+pub(crate) fn chroot() -> Option<()> {
     let found = rustix::process::geteuid().is_root().then_some(());
     parts::need("chroot", found, "only root can chroot")
 }
