@@ -6,6 +6,8 @@ mod support;
 
 #[path = "apk/installation.rs"]
 mod installation;
+#[path = "apk/locked.rs"]
+mod locked;
 #[path = "apk/oddities.rs"]
 mod oddities;
 #[path = "apk/reference.rs"]

@@ -15,7 +15,7 @@ use kletimg::{
         apk::{
             accounts::Accounts,
             install::{Installed, Setup, install},
-            package::read_package,
+            package::verify_package,
             repository::{Trust, VerifiedIndex},
             resolver::{Repository, World, resolve},
         },
@@ -59,7 +59,7 @@ fn assemble(data: &Path, store: &Store, packages: &[&str]) -> Installed {
         .iter()
         .map(|selected| {
             let blob = store.put_file(&folder.join(selected.package().file_name())).unwrap();
-            read_package(store, &blob, selected, &keys).unwrap()
+            verify_package(store, &blob, selected, &keys).unwrap()
         })
         .collect();
     let setup = Setup {

@@ -101,7 +101,7 @@ fn a_package_that_differs_from_the_index_is_refused() {
     let blob = store.put(&other.bytes()).unwrap();
     let refuse = |record: &str| {
         let selected = select(record);
-        kletimg::inputs::apk::package::read_package(&store, &blob, &selected[0], &keys()).unwrap_err().to_string()
+        kletimg::inputs::apk::package::verify_package(&store, &blob, &selected[0], &keys()).unwrap_err().to_string()
     };
     assert!(refuse(&promised.record()).contains("the index says"), "size");
     let size = format!("S:{}", promised.bytes().len());

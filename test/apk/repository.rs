@@ -6,7 +6,7 @@ use kletimg::{
     base::Digest,
     inputs::apk::{
         checksum::Checksum,
-        package::{PackageError, VerifiedPackage, read_package},
+        package::{PackageError, VerifiedPackage, verify_package},
         repository::{Trust, VerifiedIndex},
         resolver::{Repository, Selected, World, resolve},
         signature::Keyring,
@@ -161,7 +161,7 @@ pub(crate) fn read(store: &Store, packages: &[Built]) -> Result<Vec<VerifiedPack
     let selected = resolve(&[Repository { tag: None, index: index.index() }], &world).unwrap();
     let read = |selected: &Selected| {
         let package = packages.iter().find(|package| package.name == selected.package().name()).unwrap();
-        read_package(store, &store.put(&package.bytes()).unwrap(), selected, &keys())
+        verify_package(store, &store.put(&package.bytes()).unwrap(), selected, &keys())
     };
     selected.iter().map(read).collect()
 }

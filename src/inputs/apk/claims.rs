@@ -55,7 +55,7 @@ pub(super) struct Claims<'p> {
 }
 
 impl<'p> Claims<'p> {
-    pub(super) fn new(packages: &'p [VerifiedPackage]) -> Result<Self, ClaimError> {
+    pub(super) fn new(packages: &[&'p VerifiedPackage]) -> Result<Self, ClaimError> {
         let mut claims = Self::default();
         for number in 0..packages.len() {
             claims.unpack(packages, number)?;
@@ -72,8 +72,8 @@ impl<'p> Claims<'p> {
         Ok(claims)
     }
 
-    fn unpack(&mut self, packages: &'p [VerifiedPackage], number: usize) -> Result<(), ClaimError> {
-        let package = &packages[number];
+    fn unpack(&mut self, packages: &[&'p VerifiedPackage], number: usize) -> Result<(), ClaimError> {
+        let package = packages[number];
         let mut folders: Vec<Folder<'p>> = Vec::new();
         let mut by_path: BTreeMap<Option<&TreePath>, usize> = BTreeMap::new();
         let mut own = BTreeSet::new();
@@ -117,9 +117,9 @@ impl<'p> Claims<'p> {
     }
 
     /// Whether a package's file comes in, beside or in place of one that is there.
-    fn may_take(&self, packages: &[VerifiedPackage], number: usize, path: &TreePath) -> Result<bool, ClaimError> {
+    fn may_take(&self, packages: &[&VerifiedPackage], number: usize, path: &TreePath) -> Result<bool, ClaimError> {
         let Some(owner) = self.files.get(path) else { return Ok(true) };
-        let (old, new) = (&packages[owner.package], &packages[number]);
+        let (old, new) = (packages[owner.package], packages[number]);
         let (old_package, new_package) = (old.package(), new.package());
         if !new_package.origin().is_empty() && old_package.origin() == new_package.origin() {
             return Ok(true);

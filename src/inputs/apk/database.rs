@@ -20,8 +20,8 @@ use super::{
 };
 use crate::base::{Node, TreePath};
 
-/// `lib/apk/db/installed`: every package with its files.
-pub(super) fn installed(packages: &[VerifiedPackage], claims: &Claims<'_>, owners: &Owners) -> String {
+/// `lib/apk/db/installed`: every package with its files, in a root of this architecture.
+pub(super) fn installed(packages: &[&VerifiedPackage], claims: &Claims<'_>, owners: &Owners, arch: &str) -> String {
     let mut order: Vec<_> = packages.iter().zip(&claims.folders).collect();
     order.sort_by_cached_key(|(package, _)| {
         let name = package.package().name();
@@ -29,9 +29,9 @@ pub(super) fn installed(packages: &[VerifiedPackage], claims: &Claims<'_>, owner
     });
     let mut text = String::new();
     for (package, folders) in order {
-        header(&mut text, package.package());
+        header(&mut text, package.package(), arch);
         replaces(&mut text, package);
-        if let Some(tag) = &package.selected.tag {
+        if let Some(tag) = &package.tag {
             line(&mut text, 's', tag);
         }
         let checksums = package.entries.iter().map(|entry| (&entry.path, entry.checksum)).collect();
@@ -48,7 +48,7 @@ fn line(text: &mut String, field: char, value: impl std::fmt::Display) {
     let _ = writeln!(text, "{field}:{value}");
 }
 
-fn header(text: &mut String, package: Package<'_>) {
+fn header(text: &mut String, package: Package<'_>, arch: &str) {
     line(text, 'C', package.checksum());
     line(text, 'P', package.name());
     line(text, 'V', package.version());
@@ -57,7 +57,8 @@ fn header(text: &mut String, package: Package<'_>) {
             line(text, field, value);
         }
     };
-    optional(text, 'A', package.arch());
+    // Alpine's indexes give packages for all architectures as of their own; the packages themselves say `noarch`.
+    optional(text, 'A', if package.arch() == "noarch" { arch } else { package.arch() });
     line(text, 'S', package.size());
     line(text, 'I', package.installed_size());
     line(text, 'T', package.description());
@@ -138,7 +139,7 @@ fn xattrs(xattrs: &BTreeMap<String, Vec<u8>>) -> Checksum {
 }
 
 /// `lib/apk/db/triggers`: which folders wake which package, in the order of installation.
-pub(super) fn triggers(packages: &[VerifiedPackage]) -> String {
+pub(super) fn triggers(packages: &[&VerifiedPackage]) -> String {
     let mut text = String::new();
     for package in packages.iter().filter(|package| !package.info.triggers.is_empty()) {
         let _ = writeln!(text, "{} {}", package.package().checksum(), package.info.triggers.join(" "));
@@ -147,7 +148,7 @@ pub(super) fn triggers(packages: &[VerifiedPackage]) -> String {
 }
 
 /// `lib/apk/db/scripts.tar`: what apk runs when a package is upgraded or removed, in the order of installation.
-pub(super) fn scripts(packages: &[VerifiedPackage]) -> Vec<u8> {
+pub(super) fn scripts(packages: &[&VerifiedPackage]) -> Vec<u8> {
     let mut tar = Vec::new();
     for package in packages {
         for (phase, script) in &package.scripts {

@@ -3,15 +3,17 @@
 //! Files, links and directories come from the packages; apk's records are written beside them, so that apk can go on
 //! where we ended. What the scripts of Alpine's base would do is done here: the applets of busybox are linked from its list,
 //! `etc/shadow` is closed to the world. Scripts that nothing is done for are named in [`Installed::undeclared`].
+//! The result can be had as one tree, or cut into the layers that images share.
 //! `var/cache/apk` stays empty and device nodes are not made: a container runtime brings its own `dev`.
 
-use std::io;
+use std::{collections::BTreeMap, io};
 
 use super::{
     accounts::Accounts,
     archive::ArchiveEntry,
     claims::{Claim, ClaimError, Claims},
     database,
+    index::Package,
     package::VerifiedPackage,
     resolver::World,
     scripts::{Phase, UndeclaredScript, pattern_matches},
@@ -41,9 +43,29 @@ pub struct Setup<'a> {
 #[derive(Clone, Debug)]
 pub struct Installed {
     pub tree: Tree,
+    /// The number of the package that brought a path, of several that bring a directory the first. The applets' links are
+    /// those of their program. What no package brings is not here: apk's records ([`RECORDS`]), and what the base has
+    /// beside its packages.
+    pub owners: BTreeMap<TreePath, usize>,
     /// Scripts that `apk add` would have run and that nothing was done for, sorted.
     pub undeclared: Vec<UndeclaredScript>,
 }
+
+/// A root file system in the layers that images share. Each is whole: a later one replaces what an earlier one has.
+#[derive(Clone, Debug)]
+pub struct InstalledLayers {
+    /// What the base packages alone would make: the same whatever else is installed.
+    pub base: Tree,
+    /// What the other packages add to that and change of it.
+    pub additional: Tree,
+    /// apk's records of them all.
+    pub records: Tree,
+    pub undeclared: Vec<UndeclaredScript>,
+}
+
+/// The files that apk writes about what is installed.
+pub const RECORDS: [&str; 4] =
+    ["etc/apk/world", "lib/apk/db/installed", "lib/apk/db/scripts.tar", "lib/apk/db/triggers"];
 
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
@@ -59,25 +81,40 @@ pub enum InstallError {
 
 /// Puts verified packages together, in the order in which they were resolved.
 pub fn install(store: &Store, packages: &[VerifiedPackage], setup: &Setup<'_>) -> Result<Installed, InstallError> {
-    let claims = Claims::new(packages)?;
+    let packages: Vec<_> = packages.iter().collect();
+    let claims = Claims::new(&packages)?;
     let owners = Owners::new(store, &claims, setup.accounts)?;
-    let mut tree = Tree::new();
-    for (path, directories) in &claims.directories {
-        tree.insert((*path).clone(), directory(directories, &owners));
+    let mut writer = Writer::new(store, &packages, &claims, &owners);
+    let undeclared = writer.files(setup, &packages, &owners)?;
+    writer.records(setup, &packages, &claims, &owners)?;
+    Ok(Installed { tree: writer.tree, owners: writer.brought, undeclared })
+}
+
+/// Puts verified packages together as [`install`] does, and takes the result apart by the packages that are of the base.
+///
+/// The base layer does not depend on the other packages, so that tags which differ in those share it: a path that two of
+/// them bring is in both layers, and a link to an applet stays in the base where another package has the program itself.
+pub fn install_in_layers(
+    store: &Store,
+    packages: &[VerifiedPackage],
+    setup: &Setup<'_>,
+    is_base: impl Fn(Package<'_>) -> bool,
+) -> Result<InstalledLayers, InstallError> {
+    let Installed { tree, undeclared, .. } = install(store, packages, setup)?;
+    let of_base: Vec<_> = packages.iter().filter(|package| is_base(package.package())).collect();
+    let claims = Claims::new(&of_base)?;
+    let owners = Owners::new(store, &claims, setup.accounts)?;
+    let mut writer = Writer::new(store, &of_base, &claims, &owners);
+    writer.files(setup, &of_base, &owners)?;
+    let mut layers = InstalledLayers { base: writer.tree, additional: Tree::new(), records: Tree::new(), undeclared };
+    for (path, entry) in tree.entries {
+        if RECORDS.contains(&path.as_str()) {
+            layers.records.insert(path, entry);
+        } else if layers.base.get(&path) != Some(&entry) {
+            layers.additional.insert(path, entry);
+        }
     }
-    for (path, file) in &claims.files {
-        tree.insert((*path).clone(), file_entry(packages, &claims, file, &owners));
-    }
-    let mut writer = Writer { store, tree };
-    writer.skeleton()?;
-    writer.text("lib/apk/db/installed", database::installed(packages, &claims, &owners).as_bytes())?;
-    writer.text("lib/apk/db/triggers", database::triggers(packages).as_bytes())?;
-    writer.text("lib/apk/db/scripts.tar", &database::scripts(packages))?;
-    writer.configuration(setup)?;
-    let undeclared = undeclared(packages, &writer.tree, setup.applets);
-    writer.applets(setup.applets)?;
-    writer.close_shadow(&owners)?;
-    Ok(Installed { tree: writer.tree, undeclared })
+    Ok(layers)
 }
 
 /// The numbers of owners that archives name.
@@ -136,7 +173,7 @@ fn directory(claims: &[Claim<'_>], owners: &Owners) -> Entry {
     result.unwrap_or_else(Entry::directory)
 }
 
-fn file_entry(packages: &[VerifiedPackage], claims: &Claims<'_>, claim: &Claim<'_>, owners: &Owners) -> Entry {
+fn file_entry(packages: &[&VerifiedPackage], claims: &Claims<'_>, claim: &Claim<'_>, owners: &Owners) -> Entry {
     let entry = claim.entry;
     let (uid, gid) = owners.of(entry);
     let mut node = &entry.node;
@@ -152,7 +189,7 @@ fn file_entry(packages: &[VerifiedPackage], claims: &Claims<'_>, claim: &Claim<'
 }
 
 /// The scripts of an installation that nothing here makes up for.
-fn undeclared(packages: &[VerifiedPackage], tree: &Tree, applets: &str) -> Vec<UndeclaredScript> {
+fn undeclared(packages: &[&VerifiedPackage], tree: &Tree, applets: &str) -> Vec<UndeclaredScript> {
     let has = |path: &str| TreePath::new(path).is_ok_and(|path| tree.get(&path).is_some());
     let linked = !applets.is_empty() || has(&format!("{APPLET_LISTS}/busybox"));
     let mut undeclared = Vec::new();
@@ -168,7 +205,8 @@ fn undeclared(packages: &[VerifiedPackage], tree: &Tree, applets: &str) -> Vec<U
                 _ => false,
             };
             if runs && !done {
-                undeclared.push(UndeclaredScript { package: package.title(), phase: *phase });
+                let (name, package) = (package.package().name().to_owned(), package.title());
+                undeclared.push(UndeclaredScript { package, name, phase: *phase });
             }
         }
     }
@@ -189,9 +227,55 @@ const APPLET_LISTS: &str = "etc/busybox-paths.d";
 struct Writer<'a> {
     store: &'a Store,
     tree: Tree,
+    brought: BTreeMap<TreePath, usize>,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    /// Begins with what the packages bring.
+    fn new(store: &'a Store, packages: &[&VerifiedPackage], claims: &Claims<'_>, owners: &Owners) -> Self {
+        let (mut tree, mut brought) = (Tree::new(), BTreeMap::new());
+        for (path, directories) in &claims.directories {
+            tree.insert((*path).clone(), directory(directories, owners));
+            brought.extend(directories.first().map(|first| ((*path).clone(), first.package)));
+        }
+        for (path, file) in &claims.files {
+            tree.insert((*path).clone(), file_entry(packages, claims, file, owners));
+            brought.insert((*path).clone(), file.package);
+        }
+        Self { store, tree, brought }
+    }
+
+    /// Adds all but apk's records. Gives the scripts that nothing is done for.
+    fn files(
+        &mut self,
+        setup: &Setup<'_>,
+        packages: &[&VerifiedPackage],
+        owners: &Owners,
+    ) -> Result<Vec<UndeclaredScript>, InstallError> {
+        self.skeleton()?;
+        self.configuration(setup)?;
+        let undeclared = undeclared(packages, &self.tree, setup.applets);
+        self.applets(setup.applets)?;
+        self.close_shadow(owners)?;
+        Ok(undeclared)
+    }
+
+    /// Adds the files of [`RECORDS`].
+    fn records(
+        &mut self,
+        setup: &Setup<'_>,
+        packages: &[&VerifiedPackage],
+        claims: &Claims<'_>,
+        owners: &Owners,
+    ) -> Result<(), InstallError> {
+        let installed = database::installed(packages, claims, owners, setup.arch);
+        let [world, list, scripts, triggers] = RECORDS;
+        self.text(world, setup.world.to_string().as_bytes())?;
+        self.text(list, installed.as_bytes())?;
+        self.text(scripts, &database::scripts(packages))?;
+        self.text(triggers, database::triggers(packages).as_bytes())
+    }
+
     /// The directories that `apk add --initdb` begins with.
     fn skeleton(&mut self) -> Result<(), InstallError> {
         const FOLDERS: [(&str, u32); 10] = [
@@ -231,7 +315,6 @@ impl Writer<'_> {
     }
 
     fn configuration(&mut self, setup: &Setup<'_>) -> Result<(), InstallError> {
-        self.text("etc/apk/world", setup.world.to_string().as_bytes())?;
         self.text("etc/apk/arch", format!("{}\n", setup.arch).as_bytes())?;
         let lines = |lines: &[String]| lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect::<String>();
         self.text("etc/apk/repositories", lines(setup.repositories).as_bytes())?;
@@ -252,6 +335,7 @@ impl Writer<'_> {
             if self.tree.get(&binary).is_none() {
                 continue;
             }
+            let owner = self.brought.get(&binary).copied();
             let list = match self.applet_list(program)? {
                 Some(list) => list,
                 None if program == "busybox" => fallback.to_owned(),
@@ -260,7 +344,10 @@ impl Writer<'_> {
             for line in list.lines().filter(|line| !line.is_empty()) {
                 let path = TreePath::new(line)?;
                 self.parents(&path);
-                self.tree.entries.entry(path).or_insert_with(|| Entry::symlink(format!("/{binary}")));
+                if self.tree.get(&path).is_none() {
+                    self.tree.insert(path.clone(), Entry::symlink(format!("/{binary}")));
+                    self.brought.extend(owner.map(|owner| (path, owner)));
+                }
             }
         }
         Ok(())

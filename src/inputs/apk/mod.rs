@@ -25,6 +25,7 @@ pub mod pkginfo;
 mod record;
 pub mod repository;
 pub mod resolver;
+mod restored;
 pub mod scripts;
 pub mod signature;
 pub mod version;

@@ -38,7 +38,8 @@ impl Phase {
         }
     }
 
-    pub(super) fn from_name(name: &str) -> Option<Self> {
+    /// Reads `post-install` and the like.
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|phase| phase.name() == name)
     }
 
@@ -59,6 +60,8 @@ impl fmt::Display for Phase {
 pub struct UndeclaredScript {
     /// `name-version`.
     pub package: String,
+    /// The name alone, as base definitions declare it.
+    pub name: String,
     pub phase: Phase,
 }
 
