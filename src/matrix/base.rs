@@ -41,7 +41,7 @@ pub struct AlpineRoot {
     pub keys: Vec<Located<PathBuf>>,
     pub packages: Vec<PackageGroup>,
     pub declared: Vec<DeclaredScript>,
-    /// A file beside the definition with the paths of BusyBox's applets, for releases whose package lists none.
+    /// A file beside the definition with the paths of the applets of `BusyBox`, for releases whose package lists none.
     pub applets: Option<Located<PathBuf>>,
 }
 

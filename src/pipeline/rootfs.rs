@@ -34,9 +34,10 @@ pub(super) fn assemble_cell(
     base: &Assembled,
     components: &[(&plan::Component, &Built)],
 ) -> Result<Rootfs, Step> {
+    // A package beside the shared ones may stand in the place of one of their links, such as BusyBox's.
     let of_base = |(layer, tree): &(String, Tree)| Part {
         layer: LayerName::new(layer),
-        role: Role::Base,
+        role: if base.bottom.first().is_some_and(|(lowest, _)| lowest == layer) { Role::Base } else { Role::Overlay },
         tree: tree.clone(),
         origin: format!("base {}", tag.base),
     };

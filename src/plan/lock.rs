@@ -223,11 +223,12 @@ impl Lock {
             holds(base) || request.iter().any(holds) || selected.packages.iter().any(holds)
         });
         let stale: BTreeSet<String> = chosen.map(|((base, ..), _)| base.clone()).collect();
-        for (_, selected) in self.selections.extract_if(.., |(base, ..), _| stale.contains(base)) {
+        for (_, selected) in self.selections.iter().filter(|((base, ..), _)| stale.contains(base)) {
             for index in &selected.indexes {
                 self.inputs.remove(index);
             }
         }
+        self.selections.retain(|(base, ..), _| !stale.contains(base));
         self.inputs.retain(|url, _| !holds(url) && !purposes.get(url).is_some_and(|purpose| holds(purpose)));
         before - self.inputs.len() - self.selections.len()
     }

@@ -6,7 +6,7 @@
 
 use super::{
     checksum::Checksum,
-    index::{Index, IndexError, OwnedPackage},
+    index::{Index, IndexError, OwnedPackage, Package},
 };
 
 /// The fields of `.PKGINFO` that a record has, and the letters it has them under. Those in [`LISTS`] may come repeatedly, of
@@ -51,11 +51,7 @@ pub(super) fn record(info: &[u8], checksum: Checksum, size: u64) -> Result<Owned
         }
     }
     let index = Index::parse(text.into_bytes())?;
-    index
-        .packages()
-        .next()
-        .map(|package| package.to_owned())
-        .ok_or(IndexError::Incomplete { line: 1, field: "name (P)" })
+    index.packages().next().map(Package::to_owned).ok_or(IndexError::Incomplete { line: 1, field: "name (P)" })
 }
 
 fn values<'a>(info: &'a str, field: &str) -> impl DoubleEndedIterator<Item = &'a str> {

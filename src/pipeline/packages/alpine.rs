@@ -1,6 +1,6 @@
 //! Alpine's packages: the signed indexes of a base's repositories, and root file systems from the packages of a lock.
 
-use std::{collections::BTreeSet, path::Path};
+use std::collections::BTreeSet;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -11,7 +11,8 @@ use crate::{
     inputs::{
         apk::{
             accounts::Accounts,
-            install::{self, Installed, Setup},
+            index::Package,
+            install::{self, InstalledLayers, Setup},
             package::{self, VerifiedPackage},
             repository::{Trust, VerifiedIndex},
             resolver::{Repository, Resolver, Selected as Chosen, World},
@@ -197,8 +198,13 @@ pub(super) fn assemble(store: &Store, parts: &Parts<'_>) -> Result<Assembled, St
         accounts: &Accounts::default(),
         applets: &applets,
     };
-    let installed = install::install(store, &packages, &setup)?;
-    let assembled = cut(parts, &packages, installed)?;
+    let shared: BTreeSet<String> = (parts.all.packages.iter().zip(&packages))
+        .filter(|(url, _)| parts.shared.packages.contains(url))
+        .map(|(_, package)| package.package().name().to_owned())
+        .collect();
+    let is_shared = |package: Package<'_>| shared.contains(package.name());
+    let installed = install::install_in_layers(store, &packages, &setup, is_shared)?;
+    let assembled = trim(parts, &packages, installed)?;
     store.record(&key, &assembled)?;
     Ok(assembled)
 }
@@ -244,44 +250,29 @@ fn open(store: &Store, parts: &Parts<'_>, keys: &Keyring) -> Result<Vec<Verified
     parts.all.packages.iter().zip(parts.files).map(open).collect()
 }
 
-/// Cuts the installed tree into layers and leaves out what the definition removes.
-fn cut(parts: &Parts<'_>, packages: &[VerifiedPackage], installed: Installed) -> Result<Assembled, Step> {
-    let shared: BTreeSet<usize> = (parts.all.packages.iter().enumerate())
-        .filter_map(|(number, url)| parts.shared.packages.contains(url).then_some(number))
-        .collect();
+/// The layers without what the definition removes.
+fn trim(parts: &Parts<'_>, packages: &[VerifiedPackage], installed: InstalledLayers) -> Result<Assembled, Step> {
     let mut warnings = undeclared(parts, packages, &installed);
-    let (removed, missing): (Vec<TreePath>, Vec<TreePath>) = parts
-        .definition
-        .remove
-        .iter()
-        .map(|path| path.value.clone())
-        .partition(|path| installed.tree.get(path).is_some());
     let name = format!("base {}", parts.definition.name);
+    let mut missing: BTreeSet<&TreePath> = parts.definition.remove.iter().map(|path| &path.value).collect();
+    let mut trim = |tree: Tree| -> Result<Tree, Step> {
+        let there = parts.definition.remove.iter().map(|path| &path.value).filter(|path| tree.get(path).is_some());
+        let there: Vec<_> = there.cloned().collect();
+        missing.retain(|path| !there.contains(path));
+        Ok(without(&tree, &there, &name)?)
+    };
+    let InstalledLayers { base, additional, records, .. } = installed;
+    let (base, additional, records) = (trim(base)?, trim(additional)?, trim(records)?);
     warnings.extend(missing.iter().map(|path| format!("{name} removes `{path}`, which its packages do not bring")));
-    let mut layers = [Tree::new(), Tree::new(), Tree::new()];
-    for (path, entry) in without(&installed.tree, &removed, &name)?.entries {
-        let layer = match installed.owners.get(&path) {
-            _ if is_record(&path) => 2,
-            Some(package) if !shared.contains(package) => 1,
-            _ => 0,
-        };
-        layers[layer].insert(path, entry);
-    }
-    let [base, others, database] = layers;
     Ok(Assembled {
-        bottom: vec![(SHARED.to_owned(), base), (OTHERS.to_owned(), others)],
-        top: vec![(DATABASE.to_owned(), database)],
+        bottom: vec![(SHARED.to_owned(), base), (OTHERS.to_owned(), additional)],
+        top: vec![(DATABASE.to_owned(), records)],
         warnings,
     })
 }
 
-/// What apk writes of an installation.
-fn is_record(path: &TreePath) -> bool {
-    Path::new(path.as_str()).starts_with("lib/apk") || path.as_str() == "etc/apk/world"
-}
-
 /// The scripts that neither installation nor definition makes up for, in words.
-fn undeclared(parts: &Parts<'_>, packages: &[VerifiedPackage], installed: &Installed) -> Vec<String> {
+fn undeclared(parts: &Parts<'_>, packages: &[VerifiedPackage], installed: &InstalledLayers) -> Vec<String> {
     let is_declared = |script: &&crate::inputs::apk::scripts::UndeclaredScript| {
         let package = packages.iter().find(|package| package.title() == script.package);
         let name = package.map_or("", |package| package.package().name());
