@@ -4,6 +4,8 @@
 
 mod support;
 
+#[path = "apk/bases.rs"]
+mod bases;
 #[path = "apk/installation.rs"]
 mod installation;
 #[path = "apk/locked.rs"]
@@ -18,3 +20,5 @@ mod refusals;
 mod repository;
 #[path = "apk/resolution.rs"]
 mod resolution;
+#[path = "apk/shell.rs"]
+mod shell;

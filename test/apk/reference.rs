@@ -34,6 +34,7 @@ impl Reference {
         let archive = data.join("minirootfs/alpine-minirootfs-3.20.3-x86_64.tar.gz");
         run(Command::new("tar").arg("xzf").arg(archive).arg("-C").arg(root.path()));
         let mut list = String::new();
+        fs::create_dir(root.path().join("repos")).unwrap();
         for (name, folder) in repositories {
             let to = root.path().join("repos").join(name);
             fs::create_dir_all(&to).unwrap();
