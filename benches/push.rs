@@ -45,7 +45,7 @@ fn main() {
                 image(&store, platform, &[shared, layer(&store, "kubelet", &noise(n * 3 + p, 4 << 20))])
             });
             let root = index(&store, &platforms.collect::<Vec<_>>());
-            Tag { reference: format!("{}/edge/kubelet:t{n}", ours.host).parse().unwrap(), root }
+            Tag::new(format!("{}/edge/kubelet:t{n}", ours.host).parse().unwrap(), root)
         })
         .collect();
     let layout = folder.path().join("layout");

@@ -10,11 +10,12 @@ use std::{
 use kletimg::{
     base::{Blob, Digest, Platform, progress::SharedProgress, progress::Silent},
     host::process::{self, Program},
+    images::Descriptor,
     inputs::store::Store,
     outputs::{
         archive::{Archive, ArchiveError},
         docker::{Engine, EngineError},
-        source::{Descriptor, Source, SourceError, Tag, for_platform},
+        source::{Source, SourceError, Tag, for_platform},
     },
 };
 use serde_json::Value;
@@ -29,7 +30,7 @@ fn store() -> (tempfile::TempDir, Store) {
 }
 
 fn tag(name: &str, root: &Descriptor) -> Tag {
-    Tag { reference: name.parse().unwrap(), root: root.clone() }
+    Tag::new(name.parse().unwrap(), root.clone())
 }
 
 fn written(archive: &Archive, store: &Store) -> Vec<u8> {
@@ -97,7 +98,7 @@ fn skopeo_reads_the_archives() {
     std::fs::write(&path, written(&Archive::oci(&store, &tags).unwrap(), &store)).unwrap();
     let name = format!("oci-archive:{}:1", path.display());
     let said = run("skopeo", &["inspect", "--raw", &name]);
-    assert_eq!(Digest::of(&said), root.blob.digest);
+    assert_eq!(Digest::of(&said), root.digest);
     run("skopeo", &["copy", "--all", &name, &format!("dir:{}", folder.path().join("copy").display())]);
 
     let path = folder.path().join("docker.tar");
@@ -132,7 +133,7 @@ async fn the_engine_has_what_was_loaded() {
     let said: Value = serde_json::from_str(&run(&docker, &["image", "inspect", names[0]])).unwrap();
     let manifest = for_platform(&store, &root, engine.platform).unwrap();
     assert_eq!(said[0]["Architecture"], engine.platform.go_arch());
-    assert_eq!(said[0]["RootFS"]["Layers"].as_array().unwrap().len(), manifest.document.children().len() - 1);
+    assert_eq!(said[0]["RootFS"]["Layers"].as_array().unwrap().len(), manifest.links.children().len() - 1);
     run(&docker, &["image", "rm", names[0], names[1]]);
 
     // One with damaged bytes is refused here, and the Engine gets none of it.

@@ -9,6 +9,7 @@
 
 mod build;
 mod json;
+mod links;
 mod name;
 mod read;
 pub mod reference;
@@ -21,11 +22,14 @@ use crate::{
     rootfs::LayerName,
 };
 
-pub use build::{encode_image, encode_index, encode_layout_index};
-pub use json::{Descriptor, OciPlatform};
+pub use build::{
+    LAYOUT_MARKER, encode_docker_manifest, encode_image, encode_index, encode_layout_entries, encode_layout_index,
+};
+pub use json::{Descriptor, DockerImage, OciPlatform};
+pub use links::Links;
 pub use name::{InvalidRefName, RefName};
 pub(crate) use read::LONGEST;
-pub use read::{ConfigFacts, Manifest, ReadError, check, read_config, read_index, read_manifest};
+pub use read::{ConfigFacts, Manifest, ReadError, check, read_config, read_docker_manifest, read_index, read_manifest};
 
 /// Annotation keys. The `org.opencontainers` ones are pre-defined in `annotations.md`.
 pub mod annotation {
@@ -107,6 +111,16 @@ pub struct PlatformImage {
     pub manifest: Descriptor,
     pub config: Descriptor,
     pub layers: Vec<Descriptor>,
+}
+
+/// A name in a layout's `index.json`, and what it leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayoutEntry {
+    /// As the layout calls it; images without a name are found by digest.
+    pub name: Option<String>,
+    /// With registry and repository.
+    pub reference: Option<String>,
+    pub root: Descriptor,
 }
 
 /// A tag: a name for all platforms of an image.

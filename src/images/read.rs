@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 
 use super::{
-    Descriptor, OciPlatform,
+    Descriptor, DockerImage, OciPlatform,
     json::{ConfigJson, IndexJson, ManifestJson},
 };
 use crate::base::{Blob, Digest};
@@ -26,6 +26,12 @@ pub enum ReadError {
     Json { document: &'static str, reason: serde_json::Error },
     #[error("it is no {document}: schemaVersion is {version}, 2 is the one that is read")]
     Schema { document: &'static str, version: u32 },
+    #[error("it calls itself `{}` but is delivered as `{}`", .own.escape_debug(), .said.escape_debug())]
+    Contradiction { own: String, said: String },
+    #[error("{0}")]
+    Fields(&'static str),
+    #[error("`{}` is no media type of an image's manifest or index", .0.escape_debug())]
+    MediaType(String),
     #[error("the {document} lists {count} {what}, more than the {most} that are read")]
     TooMany { document: &'static str, what: &'static str, count: usize, most: usize },
     #[error(
@@ -86,7 +92,16 @@ pub fn read_config(bytes: &[u8]) -> Result<ConfigFacts, ReadError> {
     Ok(ConfigFacts { platform: config.platform, diff_ids: config.rootfs.diff_ids })
 }
 
-fn parse<T: DeserializeOwned>(document: &'static str, bytes: &[u8]) -> Result<T, ReadError> {
+/// The images of an archive of `docker save`.
+pub fn read_docker_manifest(bytes: &[u8]) -> Result<Vec<DockerImage>, ReadError> {
+    const DOCUMENT: &str = "manifest of docker save";
+    let images: Vec<DockerImage> = parse(DOCUMENT, bytes)?;
+    bounded(DOCUMENT, "images", images.len(), MOST_MANIFESTS)?;
+    images.iter().try_for_each(|image| bounded(DOCUMENT, "layers", image.layers.len(), MOST_LAYERS))?;
+    Ok(images)
+}
+
+pub(super) fn parse<T: DeserializeOwned>(document: &'static str, bytes: &[u8]) -> Result<T, ReadError> {
     if bytes.len() as u64 > LONGEST {
         return Err(ReadError::TooLong { document, size: bytes.len() as u64 });
     }

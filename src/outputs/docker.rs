@@ -19,9 +19,12 @@ use tokio::sync::mpsc;
 use super::{
     archive::{Archive, ArchiveError},
     registry::Meter,
-    source::{self, Document, Source, SourceError, Tag},
+    source::{self, Source, SourceError, Tag},
 };
-use crate::base::{Digest, Platform, platform::UnknownPlatform, progress::SharedProgress};
+use crate::{
+    base::{Digest, Platform, platform::UnknownPlatform, progress::SharedProgress},
+    images::Links,
+};
 
 /// Seconds in which the Engine must begin to answer. It does so only after it has read the archive.
 const PATIENCE: u64 = 3600;
@@ -124,7 +127,7 @@ impl Engine {
         }
         for tag in tags {
             let manifest = source::for_platform(source, &tag.root, platform)?;
-            if let Document::Image { layers, .. } = manifest.document
+            if let Links::Image { layers, .. } = manifest.links
                 && layers.iter().any(|layer| layer.media_type.ends_with("zstd"))
             {
                 return Err(EngineError::Zstd { version: self.version.clone(), reference: tag.reference.to_string() });

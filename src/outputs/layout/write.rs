@@ -54,7 +54,7 @@ fn claim(folder: &Path) -> Result<(), LayoutError> {
     if !files::exists(&marker) && foreign()? {
         return Err(LayoutError::Foreign { folder: folder.to_owned() });
     }
-    Ok(files::write(&marker, br#"{"imageLayoutVersion":"1.0.0"}"#, 0o644)?)
+    Ok(files::write(&marker, images::LAYOUT_MARKER, 0o644)?)
 }
 
 fn add<'a>(store: &Store, folder: &Path, blobs: impl Iterator<Item = &'a Digest>) -> Result<usize, LayoutError> {
