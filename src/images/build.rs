@@ -78,6 +78,17 @@ pub fn encode_layout_entries(entries: &[LayoutEntry]) -> Result<Document, Encode
     index(manifests, BTreeMap::new())
 }
 
+/// The manifest of an image whose parts are there already.
+pub fn encode_manifest(config: Descriptor, layers: Vec<Descriptor>) -> Result<Document, EncodeError> {
+    document(&ManifestJson {
+        schema_version: 2,
+        media_type: media_type::MANIFEST.to_owned(),
+        config,
+        layers,
+        annotations: BTreeMap::new(),
+    })
+}
+
 /// The `oci-layout` file, which makes a folder or an archive a layout.
 pub const LAYOUT_MARKER: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 

@@ -24,6 +24,7 @@ use crate::{
 
 pub use build::{
     LAYOUT_MARKER, encode_docker_manifest, encode_image, encode_index, encode_layout_entries, encode_layout_index,
+    encode_manifest,
 };
 pub use json::{Descriptor, DockerImage, OciPlatform};
 pub use links::Links;
@@ -48,6 +49,8 @@ pub mod media_type {
     pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
     pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
     pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+    pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+    pub const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
     pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
     pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 }

@@ -48,7 +48,7 @@ pub fn write(store: &Store, folder: &Path, tags: &[Tag]) -> Result<Written, Layo
 }
 
 /// Marks the folder as a layout, unless it is something else.
-fn claim(folder: &Path) -> Result<(), LayoutError> {
+pub(super) fn claim(folder: &Path) -> Result<(), LayoutError> {
     let marker = folder.join(MARKER);
     let foreign = || files::names(folder).map(|names| names.iter().any(|name| !files::is_temporary(name)));
     if !files::exists(&marker) && foreign()? {

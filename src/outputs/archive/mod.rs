@@ -4,6 +4,8 @@
 //! are. A Docker archive is an OCI layout with a `manifest.json` beside it, because Engines before 25 read nothing else
 //! (moby, image/tarexport/load.go) and containerd reads the layout.
 
+mod read;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{self, Write},
@@ -14,6 +16,8 @@ use crate::{
     base::{Blob, Digest, Platform},
     images::{self, Descriptor, DockerImage, EncodeError, LayoutEntry, Links},
 };
+
+pub use read::{ArchiveFile, ReadArchiveError};
 
 /// The files of an archive, in the order in which they are written.
 pub struct Archive {
