@@ -8,6 +8,7 @@ pub mod archive;
 pub mod credentials;
 pub mod docker;
 pub mod layout;
+pub mod place;
 pub mod registry;
 pub mod source;
 mod stored;
