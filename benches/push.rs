@@ -13,6 +13,7 @@ use std::{
 
 use kletimg::{
     base::{progress::SharedProgress, progress::Silent, size::Bytes},
+    images::LayoutEntry,
     inputs::store::Store,
     outputs::{
         archive::Archive,
@@ -50,7 +51,7 @@ fn main() {
         .collect();
     let layout = folder.path().join("layout");
     // Through a file, so that the peak of our memory is the push's.
-    let archive = Archive::oci(&store, &tags).unwrap();
+    let archive = Archive::oci(&store, &tags.iter().map(LayoutEntry::from).collect::<Vec<_>>()).unwrap();
     let tar = folder.path().join("layout.tar");
     archive.write(&store, &mut std::fs::File::create(&tar).unwrap()).unwrap();
     tar::Archive::new(std::fs::File::open(&tar).unwrap()).unpack(&layout).unwrap();

@@ -7,11 +7,14 @@
 pub mod archive;
 pub mod credentials;
 pub mod docker;
+pub mod filesystem;
 pub mod layout;
 pub mod place;
+mod platforms;
 pub mod registry;
 pub mod source;
 mod stored;
 pub mod verify;
 
+pub use platforms::platforms;
 pub use stored::{StoredError, store_layer, store_tag};

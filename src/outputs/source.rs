@@ -9,7 +9,7 @@ use std::io::{self, Read, Seek as _, SeekFrom, Write};
 
 use crate::{
     base::{Blob, Digest, Platform, digest::Hashing},
-    images::{Descriptor, Links, ReadError, reference::Reference},
+    images::{Descriptor, LayoutEntry, Links, ReadError, reference::Reference},
     inputs::store::{Store, StoreError},
 };
 
@@ -79,6 +79,12 @@ impl Tag {
     /// A tag that is called by its tag alone.
     pub fn new(reference: Reference, root: Descriptor) -> Self {
         Self { name: reference.tag_or_latest().to_string(), reference, root }
+    }
+}
+
+impl From<&Tag> for LayoutEntry {
+    fn from(tag: &Tag) -> Self {
+        Self { name: Some(tag.name.clone()), reference: Some(tag.reference.to_string()), root: tag.root.clone() }
     }
 }
 

@@ -3,7 +3,9 @@
 //! Values in, text out; which stream or file it goes to is for the command line.
 
 mod plan;
+mod publication;
 mod sizes;
 
 pub use plan::plan_tables;
+pub use publication::{PlatformFacts, TagFacts};
 pub use sizes::{Cell, LayerSize, PlatformSizes, SizeTable, TagSizes};

@@ -44,18 +44,15 @@ pub enum ArchiveError {
 }
 
 impl Archive {
-    /// An OCI layout with all platforms of the tags.
-    pub fn oci(source: &dyn Source, tags: &[Tag]) -> Result<Self, ArchiveError> {
+    /// An OCI layout with all platforms of the images.
+    pub fn oci(source: &dyn Source, entries: &[LayoutEntry]) -> Result<Self, ArchiveError> {
         let mut blobs = BTreeSet::new();
-        let mut entries = Vec::new();
-        let tags = sorted(tags)?;
-        for tag in &tags {
-            for manifest in source::manifests(source, &tag.root)? {
+        for entry in entries {
+            for manifest in source::manifests(source, &entry.root)? {
                 add_blobs(&manifest, &mut blobs);
             }
-            entries.push(entry(tag, &tags, &tag.root));
         }
-        Ok(Self { files: layout(&entries, None, blobs)?, images: BTreeMap::new() })
+        Ok(Self { files: layout(entries.to_vec(), None, blobs)?, images: BTreeMap::new() })
     }
 
     /// What the Docker Engine loads: one platform of the tags.
@@ -63,11 +60,10 @@ impl Archive {
         let mut blobs = BTreeSet::new();
         let (mut entries, mut loads) = (Vec::new(), BTreeMap::<Digest, DockerImage>::new());
         let mut images = BTreeMap::new();
-        let tags = sorted(tags)?;
-        for tag in &tags {
+        for tag in tags {
             let manifest = source::for_platform(source, &tag.root, platform)?;
             add_blobs(&manifest, &mut blobs);
-            entries.push(entry(tag, &tags, &manifest.descriptor));
+            entries.push(LayoutEntry { root: manifest.descriptor.clone(), ..LayoutEntry::from(tag) });
             let Links::Image { config, layers } = &manifest.links else { continue };
             let name = tag.reference.to_string();
             images.insert(name.clone(), (config.digest, manifest.descriptor.digest));
@@ -76,11 +72,14 @@ impl Archive {
                 repo_tags: Vec::new(),
                 layers: layers.iter().map(|layer| path(&layer.digest)).collect(),
             });
-            load.repo_tags.push(name);
+            if !load.repo_tags.contains(&name) {
+                load.repo_tags.push(name);
+                load.repo_tags.sort();
+            }
         }
         let loads: Vec<_> = loads.into_values().collect();
         let loads = images::encode_docker_manifest(&loads)?;
-        Ok(Self { files: layout(&entries, Some(loads.bytes), blobs)?, images })
+        Ok(Self { files: layout(entries, Some(loads.bytes), blobs)?, images })
     }
 
     /// The archive's length in bytes.
@@ -130,17 +129,26 @@ impl From<CopyError> for ArchiveError {
     }
 }
 
-/// The tags by name, each name once.
-fn sorted(tags: &[Tag]) -> Result<Vec<&Tag>, ArchiveError> {
-    let mut sorted: Vec<&Tag> = tags.iter().collect();
-    sorted.sort_by_cached_key(|tag| tag.reference.to_string());
-    for pair in sorted.windows(2) {
-        if pair[0].reference == pair[1].reference && pair[0].root.blob() != pair[1].root.blob() {
-            return Err(ArchiveError::Ambiguous(pair[0].reference.to_string()));
-        }
+/// The entries of `index.json` in the order of their names, each once, named for tools that look for a tag (image-spec,
+/// annotations) and for containerd, which wants the whole name. Where two images have one short name, they have their
+/// long ones in its place.
+fn named(mut entries: Vec<LayoutEntry>) -> Result<Vec<LayoutEntry>, ArchiveError> {
+    let order = |entry: &LayoutEntry| (entry.reference.clone(), entry.name.clone(), entry.root.digest);
+    entries.sort_by_cached_key(order);
+    entries.dedup_by(|a, b| order(a) == order(b));
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for name in entries.iter().filter_map(|entry| entry.name.clone()) {
+        *counts.entry(name).or_default() += 1;
     }
-    sorted.dedup_by(|a, b| a.reference == b.reference);
-    Ok(sorted)
+    let shared = |entry: &LayoutEntry| entry.name.as_ref().is_some_and(|name| counts[name] > 1);
+    for entry in entries.iter_mut().filter(|entry| shared(entry)) {
+        entry.name = entry.reference.clone().or(entry.name.take());
+    }
+    let mut names = BTreeSet::new();
+    match entries.iter().filter_map(|entry| entry.name.as_ref()).find(|name| !names.insert(*name)) {
+        Some(twice) => Err(ArchiveError::Ambiguous(twice.clone())),
+        None => Ok(entries),
+    }
 }
 
 fn add_blobs(manifest: &Manifest, blobs: &mut BTreeSet<Blob>) {
@@ -151,21 +159,12 @@ fn add_blobs(manifest: &Manifest, blobs: &mut BTreeSet<Blob>) {
     }
 }
 
-/// An entry of `index.json`, named for tools that look for a tag (image-spec, annotations) and for containerd, which
-/// wants the whole name. Where two images have one short name, they have their long ones in its place.
-fn entry(tag: &Tag, all: &[&Tag], root: &Descriptor) -> LayoutEntry {
-    let reference = tag.reference.to_string();
-    let shared = all.iter().filter(|other| other.name == tag.name).count() > 1;
-    let name = if shared { reference.clone() } else { tag.name.clone() };
-    LayoutEntry { name: Some(name), reference: Some(reference), root: root.clone() }
-}
-
 fn layout(
-    entries: &[LayoutEntry],
+    entries: Vec<LayoutEntry>,
     docker: Option<Vec<u8>>,
     blobs: BTreeSet<Blob>,
-) -> Result<Vec<(String, Content)>, EncodeError> {
-    let index = images::encode_layout_entries(entries)?;
+) -> Result<Vec<(String, Content)>, ArchiveError> {
+    let index = images::encode_layout_entries(&named(entries)?)?;
     let mut files = vec![
         ("oci-layout".to_owned(), Content::Bytes(images::LAYOUT_MARKER.to_vec())),
         ("index.json".to_owned(), Content::Bytes(index.bytes)),
