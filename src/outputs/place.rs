@@ -13,7 +13,7 @@ use std::{
 use super::{
     archive::{ArchiveFile, ReadArchiveError},
     layout::{Layout, LayoutError},
-    source::{Source, Tag},
+    source::Source,
 };
 use crate::{
     host::files,
@@ -138,21 +138,6 @@ impl Place {
             }
             _ => Ok(Opened { source, entries }),
         }
-    }
-}
-
-impl Opened {
-    /// The images as what a push moves: those with a reference. The others are given back by what they are called.
-    pub fn tags(&self) -> Result<Vec<Tag>, Vec<String>> {
-        let mut nameless = Vec::new();
-        let mut tags = Vec::new();
-        for entry in &self.entries {
-            match entry.reference.as_deref().map(str::parse::<Reference>) {
-                Some(Ok(reference)) => tags.push(Tag { name: called(entry), reference, root: entry.root.clone() }),
-                _ => nameless.push(called(entry)),
-            }
-        }
-        if nameless.is_empty() { Ok(tags) } else { Err(nameless) }
     }
 }
 

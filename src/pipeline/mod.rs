@@ -14,6 +14,7 @@ mod definitions;
 mod error;
 pub mod locking;
 mod once;
+pub mod publish;
 mod rootfs;
 mod stock;
 mod tools;
