@@ -312,3 +312,11 @@ pub async fn blocking<T: Send + 'static>(
 ) -> Result<T, PublishError> {
     tokio::task::spawn_blocking(work).await.map_err(|source| PublishError::Task { doing, source })?
 }
+
+/// The platform of an archive for Docker where none was asked for: this machine's if it was built, or else the first.
+pub fn docker_platform(tags: &[images::Tag], wanted: Option<Platform>) -> Platform {
+    let built = || tags.iter().flat_map(|tag| &tag.images).map(|image| &image.platform);
+    let host = Platform::host().filter(|host| built().any(|platform| platform.serves(*host)));
+    let first = || Platform::ALL.into_iter().find(|ours| built().any(|platform| platform.serves(*ours)));
+    wanted.or(host).or_else(first).unwrap_or(Platform::Amd64)
+}
