@@ -185,6 +185,29 @@ pub(super) struct RootfsJson {
     pub(super) diff_ids: Vec<Digest>,
 }
 
+/// The parts of `config.md` that people read, of anybody's config.
+#[derive(Deserialize)]
+pub(super) struct DescriptionJson {
+    #[serde(default)]
+    pub(super) config: Option<LabelsJson>,
+    #[serde(default)]
+    pub(super) history: Option<Vec<MadeJson>>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct LabelsJson {
+    #[serde(rename = "Labels", default)]
+    pub(super) labels: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct MadeJson {
+    #[serde(default)]
+    pub(super) created_by: Option<String>,
+    #[serde(default)]
+    pub(super) empty_layer: bool,
+}
+
 #[derive(Serialize)]
 pub(super) struct HistoryJson {
     pub(super) created: String,

@@ -30,7 +30,10 @@ pub use json::{Descriptor, DockerImage, OciPlatform};
 pub use links::Links;
 pub use name::{InvalidRefName, RefName};
 pub(crate) use read::LONGEST;
-pub use read::{ConfigFacts, Manifest, ReadError, check, read_config, read_docker_manifest, read_index, read_manifest};
+pub use read::{
+    ConfigFacts, Description, Manifest, ReadError, check, read_config, read_description, read_docker_manifest,
+    read_index, read_manifest,
+};
 
 /// Annotation keys. The `org.opencontainers` ones are pre-defined in `annotations.md`.
 pub mod annotation {

@@ -1,10 +1,12 @@
 //! From documents to values. The bytes are somebody else's.
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 
 use super::{
     Descriptor, DockerImage, OciPlatform,
-    json::{ConfigJson, IndexJson, ManifestJson},
+    json::{ConfigJson, DescriptionJson, IndexJson, ManifestJson},
 };
 use crate::base::{Blob, Digest};
 
@@ -56,6 +58,14 @@ pub struct ConfigFacts {
     pub diff_ids: Vec<Digest>,
 }
 
+/// What a config tells people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Description {
+    pub labels: BTreeMap<String, String>,
+    /// What made each layer, as the history has it: free text.
+    pub layers: Vec<String>,
+}
+
 /// Whether the bytes are those that a descriptor names.
 pub fn check(bytes: &[u8], promised: Blob) -> Result<(), ReadError> {
     let (actual, size) = (Digest::of(bytes), bytes.len() as u64);
@@ -90,6 +100,15 @@ pub fn read_config(bytes: &[u8]) -> Result<ConfigFacts, ReadError> {
     bounded(DOCUMENT, "diff_ids", config.rootfs.diff_ids.len(), MOST_LAYERS)?;
     words(&config.platform)?;
     Ok(ConfigFacts { platform: config.platform, diff_ids: config.rootfs.diff_ids })
+}
+
+/// What a config tells people: labels, and for every layer who made it. Unlike [`read_config`], what is missing is empty.
+pub fn read_description(bytes: &[u8]) -> Result<Description, ReadError> {
+    const DOCUMENT: &str = "image config";
+    let config: DescriptionJson = parse(DOCUMENT, bytes)?;
+    let layers = config.history.unwrap_or_default().into_iter().filter(|entry| !entry.empty_layer);
+    let labels = config.config.and_then(|config| config.labels).unwrap_or_default();
+    Ok(Description { labels, layers: layers.map(|entry| entry.created_by.unwrap_or_default()).collect() })
 }
 
 /// The images of an archive of `docker save`.

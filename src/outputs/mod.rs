@@ -7,7 +7,9 @@
 pub mod archive;
 pub mod credentials;
 pub mod docker;
+mod entries;
 pub mod filesystem;
+pub mod inspect;
 pub mod layout;
 pub mod place;
 mod platforms;

@@ -19,8 +19,9 @@ use crate::{
         archive::{Archive, ArchiveError},
         docker::{Engine, EngineError},
         filesystem::{self, FilesystemError},
+        inspect::InspectError,
         layout::{self, LayoutError},
-        place::{OpenError, Opened, Place, called},
+        place::{InvalidPlace, OpenError, Opened, Place, called},
         registry::{self, Moved, PlannedTag, PushOptions, Pushed, Registry, RegistryError, Remote, Settings},
         source::{Source, SourceError, Tag},
     },
@@ -55,6 +56,12 @@ pub enum PublishError {
     Several { place: String, names: Vec<String> },
     #[error("an image in an archive for Docker is called by its whole name: write docker-archive:FILE:{example}")]
     NoReference { example: &'static str },
+    #[error("reading {place}: {source}")]
+    Inspect { place: String, source: InspectError },
+    #[error("{place} has no image for this platform: name one with --platform: {}", there.join(", "))]
+    Platform { place: String, there: Vec<String> },
+    #[error(transparent)]
+    Place(#[from] InvalidPlace),
     #[error("{doing}: a part of kletimg ended unexpectedly: {source}")]
     Task { doing: &'static str, source: tokio::task::JoinError },
 }

@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::base::Platform;
 
-pub(in crate::cli) use image::{Copy, Image, Sizes};
+pub(in crate::cli) use image::{Copy, Cost, Diff, Image, Ls, Reading, Run, Sizes, Verify};
 pub(in crate::cli) use matrix::{
     Build, Fetch, Filter, Load, Lock, Matrix, Network, Plan, PlanFormat, Publish, Push, ResultFiles, ResultFormat,
     TagFilter,

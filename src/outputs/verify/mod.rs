@@ -16,7 +16,10 @@ use std::{
 use serde::{Serialize, Serializer};
 
 use self::layer::LayerFacts;
-use super::source::{LARGEST_MANIFEST, Source, SourceError};
+use super::{
+    entries,
+    source::{LARGEST_MANIFEST, Source, SourceError},
+};
 use crate::{
     base::{Blob, Digest, digest::Hashing},
     images::{Descriptor, Links, OciPlatform},
@@ -226,7 +229,7 @@ impl Verifier<'_> {
     }
 
     fn layer(&mut self, layer: &Descriptor, subject: &str) -> LayerFacts {
-        let Some(compression) = layer::compression(&layer.media_type) else {
+        let Some(compression) = entries::compression(&layer.media_type) else {
             let message = format!("`{}` is no media type of a layer", layer.media_type.escape_debug());
             self.find(Code::MediaType, subject, message);
             self.plain_blob(&layer.blob());

@@ -18,7 +18,7 @@ use crate::{
 
 pub(super) fn run(session: &Session, args: &args::Copy) -> Result<ExitCode, Failure> {
     let (from, to) = (Place::read(&args.from)?, Place::read(&args.to)?);
-    let settings = session.registries(&args.reading.registries, &args.reading.ca)?;
+    let settings = super::registries(session, &args.reading)?;
     let existing = if args.overwrite { Existing::Overwrite } else { Existing::Keep };
     // Where both are in one registry, the blobs need not travel.
     let siblings = match (&from, &to) {
