@@ -13,6 +13,7 @@ use std::{
 
 use kletimg::{
     base::{progress::SharedProgress, progress::Silent, size::Bytes},
+    images::LayoutEntry,
     inputs::store::Store,
     outputs::{
         archive::Archive,
@@ -45,12 +46,12 @@ fn main() {
                 image(&store, platform, &[shared, layer(&store, "kubelet", &noise(n * 3 + p, 4 << 20))])
             });
             let root = index(&store, &platforms.collect::<Vec<_>>());
-            Tag { reference: format!("{}/edge/kubelet:t{n}", ours.host).parse().unwrap(), root }
+            Tag::new(format!("{}/edge/kubelet:t{n}", ours.host).parse().unwrap(), root)
         })
         .collect();
     let layout = folder.path().join("layout");
     // Through a file, so that the peak of our memory is the push's.
-    let archive = Archive::oci(&store, &tags).unwrap();
+    let archive = Archive::oci(&store, &tags.iter().map(LayoutEntry::from).collect::<Vec<_>>()).unwrap();
     let tar = folder.path().join("layout.tar");
     archive.write(&store, &mut std::fs::File::create(&tar).unwrap()).unwrap();
     tar::Archive::new(std::fs::File::open(&tar).unwrap()).unpack(&layout).unwrap();

@@ -1,6 +1,12 @@
 //! What the user said and what the environment says, put together once. Nothing else reads the environment.
 
-use std::{env, ffi::OsString, num::NonZeroUsize, path::PathBuf, time::SystemTime};
+use std::{
+    env,
+    ffi::OsString,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 use crate::base::{Epoch, epoch::InvalidEpoch};
 
@@ -22,6 +28,14 @@ pub struct Environment {
     pub https_proxy: Option<String>,
     /// `SSL_CERT_FILE`, for the same.
     pub ca_certificates: Option<PathBuf>,
+    /// Where logins are looked for, in this order: the file that `REGISTRY_AUTH_FILE` names, or else those of docker and
+    /// of podman. A new login goes to the first.
+    pub login_files: Vec<PathBuf>,
+    /// `DOCKER_HOST`: where the Docker Engine answers, if not at the usual socket.
+    pub docker_host: Option<String>,
+    /// Everything, for credential helpers: they are programs of the user's own and look for keyrings, agents and cloud
+    /// accounts in it.
+    pub variables: Vec<(OsString, OsString)>,
     /// `NO_COLOR` is set and not empty (<https://no-color.org>).
     pub no_color: bool,
     /// `CI` is set: a log, not a person, reads the progress.
@@ -47,6 +61,9 @@ impl Environment {
         let home = set("HOME").map(PathBuf::from);
         let epoch = set("SOURCE_DATE_EPOCH").map(|text| text.to_string_lossy().parse()).transpose()?;
         Ok(Self {
+            login_files: login_files(set, home.as_deref()),
+            docker_host: set("DOCKER_HOST").map(|host| host.to_string_lossy().into_owned()),
+            variables: env::vars_os().collect(),
             epoch,
             now: now(),
             search_path: set("PATH").unwrap_or_default(),
@@ -69,6 +86,20 @@ impl Environment {
     pub fn store(&self, named: Option<PathBuf>) -> Result<PathBuf, InvalidEnvironment> {
         named.or_else(|| self.cache.as_ref().map(|cache| cache.join("kletimg"))).ok_or(InvalidEnvironment::NoStore)
     }
+}
+
+/// `REGISTRY_AUTH_FILE` alone where it is set (containers-auth.json(5)); otherwise `DOCKER_CONFIG` or `~/.docker`, then
+/// the file that podman and skopeo log in to.
+fn login_files(set: impl Fn(&str) -> Option<OsString>, home: Option<&Path>) -> Vec<PathBuf> {
+    if let Some(file) = set("REGISTRY_AUTH_FILE") {
+        return vec![PathBuf::from(file)];
+    }
+    let docker = set("DOCKER_CONFIG").map(PathBuf::from).or_else(|| home.map(|home| home.join(".docker")));
+    let runtime = set("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let podman = runtime.map(|folder| folder.join("containers/auth.json"));
+    let config = set("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| home.map(|home| home.join(".config")));
+    let lasting = config.map(|folder| folder.join("containers/auth.json"));
+    docker.map(|folder| folder.join("config.json")).into_iter().chain(podman).chain(lasting).collect()
 }
 
 /// The present second. A clock before 1970 or after the year 9999 counts as 1970.

@@ -10,11 +10,12 @@ use std::{
 use kletimg::{
     base::{Blob, Digest, Platform, progress::SharedProgress, progress::Silent},
     host::process::{self, Program},
+    images::{Descriptor, LayoutEntry},
     inputs::store::Store,
     outputs::{
         archive::{Archive, ArchiveError},
         docker::{Engine, EngineError},
-        source::{Descriptor, Source, SourceError, Tag, for_platform},
+        source::{Source, SourceError, Tag, for_platform},
     },
 };
 use serde_json::Value;
@@ -29,7 +30,11 @@ fn store() -> (tempfile::TempDir, Store) {
 }
 
 fn tag(name: &str, root: &Descriptor) -> Tag {
-    Tag { reference: name.parse().unwrap(), root: root.clone() }
+    Tag::new(name.parse().unwrap(), root.clone())
+}
+
+fn entries(tags: &[Tag]) -> Vec<LayoutEntry> {
+    tags.iter().map(LayoutEntry::from).collect()
 }
 
 fn written(archive: &Archive, store: &Store) -> Vec<u8> {
@@ -60,8 +65,8 @@ fn an_archive_is_the_same_whatever_the_order_and_read_by_tar() {
     let tags = [tag("h.io/a:1", &one), tag("h.io/a:2", &two), tag("h.io/a:also-1", &one)];
     let mut turned = tags.clone();
     turned.reverse();
-    let bytes = written(&Archive::oci(&store, &tags).unwrap(), &store);
-    assert!(bytes == written(&Archive::oci(&store, &turned).unwrap(), &store));
+    let bytes = written(&Archive::oci(&store, &entries(&tags)).unwrap(), &store);
+    assert!(bytes == written(&Archive::oci(&store, &entries(&turned)).unwrap(), &store));
     let docker = |tags: &[Tag]| written(&Archive::docker(&store, tags, Platform::Arm64).unwrap(), &store);
     assert!(docker(&tags) == docker(&turned));
 
@@ -82,7 +87,7 @@ fn an_archive_is_the_same_whatever_the_order_and_read_by_tar() {
     assert_eq!(names.len(), 2 + 4 + 4 + 5 + 4);
 
     let clash = [tag("h.io/a:1", &one), tag("h.io/a:1", &two)];
-    assert!(matches!(Archive::oci(&store, &clash), Err(ArchiveError::Ambiguous(_))));
+    assert!(matches!(Archive::oci(&store, &entries(&clash)), Err(ArchiveError::Ambiguous(_))));
     let arm = Archive::docker(&store, &tags, Platform::ArmV7);
     assert!(matches!(arm, Err(ArchiveError::Source(SourceError::NoPlatform { .. }))));
 }
@@ -94,10 +99,10 @@ fn skopeo_reads_the_archives() {
     let root = image::multi_arch(&store, 3, 1000);
     let tags = [tag("h.io/a:1", &root)];
     let path = folder.path().join("oci.tar");
-    std::fs::write(&path, written(&Archive::oci(&store, &tags).unwrap(), &store)).unwrap();
+    std::fs::write(&path, written(&Archive::oci(&store, &entries(&tags)).unwrap(), &store)).unwrap();
     let name = format!("oci-archive:{}:1", path.display());
     let said = run("skopeo", &["inspect", "--raw", &name]);
-    assert_eq!(Digest::of(&said), root.blob.digest);
+    assert_eq!(Digest::of(&said), root.digest);
     run("skopeo", &["copy", "--all", &name, &format!("dir:{}", folder.path().join("copy").display())]);
 
     let path = folder.path().join("docker.tar");
@@ -132,7 +137,7 @@ async fn the_engine_has_what_was_loaded() {
     let said: Value = serde_json::from_str(&run(&docker, &["image", "inspect", names[0]])).unwrap();
     let manifest = for_platform(&store, &root, engine.platform).unwrap();
     assert_eq!(said[0]["Architecture"], engine.platform.go_arch());
-    assert_eq!(said[0]["RootFS"]["Layers"].as_array().unwrap().len(), manifest.document.children().len() - 1);
+    assert_eq!(said[0]["RootFS"]["Layers"].as_array().unwrap().len(), manifest.links.children().len() - 1);
     run(&docker, &["image", "rm", names[0], names[1]]);
 
     // One with damaged bytes is refused here, and the Engine gets none of it.

@@ -9,7 +9,10 @@ use std::{
 
 use kletimg::{
     base::{Blob, Digest, progress::SharedProgress, progress::Silent},
-    images::reference::{Reference, Repository},
+    images::{
+        Descriptor,
+        reference::{Reference, Repository},
+    },
     inputs::store::Store,
     outputs::{
         credentials::{Credentials, Login, Secret},
@@ -17,7 +20,7 @@ use kletimg::{
             Existing, Meter, Moved, PlannedTag, PushOptions, Pushed, Registry, RegistryError, Retry, Settings, plan,
             pull, push,
         },
-        source::{Descriptor, Source, SourceError, Tag, manifests},
+        source::{Source, SourceError, Tag, manifests},
     },
 };
 use support::{
@@ -45,7 +48,7 @@ fn store() -> (tempfile::TempDir, Store) {
 }
 
 fn tag(host: &str, name: &str, root: &Descriptor) -> Tag {
-    Tag { reference: format!("{host}/{name}").parse().unwrap(), root: root.clone() }
+    Tag::new(format!("{host}/{name}").parse().unwrap(), root.clone())
 }
 
 async fn push_all(
@@ -105,7 +108,7 @@ async fn a_matrix_is_pushed_once_and_found_whole_by_skopeo() {
             "{{.Digest}}",
             &name,
         ]));
-        assert_eq!(said.trim(), root.blob.digest.to_string());
+        assert_eq!(said.trim(), root.digest.to_string());
         let to = format!("dir:{}", copy.display());
         words(&skopeo(&["copy", "--all", "--authfile", &login, "--src-cert-dir", &certificates, &name, &to]));
     }
@@ -121,9 +124,9 @@ async fn a_matrix_is_pushed_once_and_found_whole_by_skopeo() {
     let (_folder, back) = self::store();
     let connected = Registry::connect(&settings, &tags[0].reference.repository).await.unwrap();
     let root = pull(&connected, &tags[0].reference, &back, &silent()).await.unwrap();
-    assert_eq!(root.blob, roots[0].blob);
+    assert_eq!(root.blob(), roots[0].blob());
     for manifest in manifests(&back, &root).unwrap() {
-        assert!(manifest.document.children().iter().all(|child| back.has(&child.blob)));
+        assert!(manifest.links.children().iter().all(|child| back.has(&child.blob())));
     }
 }
 
@@ -175,18 +178,18 @@ async fn a_tag_is_not_moved_unless_that_is_wanted() {
     let both = names.map(|name| tag(&registry.host, name, &two));
     let error = push_all(&settings, &store, &both, PushOptions::default()).await.unwrap_err();
     let RegistryError::TagExists { conflicts } = &error else { panic!("{error}") };
-    assert_eq!((conflicts[0].there, conflicts[0].ours, conflicts.len()), (one.blob.digest, two.blob.digest, 1));
+    assert_eq!((conflicts[0].there, conflicts[0].ours, conflicts.len()), (one.digest, two.digest, 1));
     assert_eq!(error.exit_hint(), 3);
     let connected = Registry::connect(&settings, &both[0].reference.repository).await.unwrap();
     assert_eq!(connected.tag_digest(&both[1].reference).await.unwrap(), None, "nothing was sent");
 
     let overwrite = PushOptions { existing: Existing::Overwrite, ..PushOptions::default() };
     let planned = plan(&settings, Arc::new(store.clone()), &both, overwrite).await.unwrap();
-    assert_eq!(planned.tags().map(PlannedTag::moves).collect::<Vec<_>>(), [Moved::From(one.blob.digest), Moved::New]);
+    assert_eq!(planned.tags().map(PlannedTag::moves).collect::<Vec<_>>(), [Moved::From(one.digest), Moved::New]);
     assert_eq!(planned.missing().count(), 4, "the shared layer is there");
     let pushed = push(&planned, &silent()).await.unwrap();
-    assert_eq!(pushed.tags[0].2, Moved::From(one.blob.digest));
-    assert_eq!(connected.tag_digest(&both[0].reference).await.unwrap(), Some(two.blob.digest));
+    assert_eq!(pushed.tags[0].2, Moved::From(one.digest));
+    assert_eq!(connected.tag_digest(&both[0].reference).await.unwrap(), Some(two.digest));
 
     let twice = [tag(&registry.host, "a:x", &one), tag(&registry.host, "a:x", &two)];
     let error = push_all(&settings, &store, &twice, PushOptions::default()).await.unwrap_err();
@@ -562,7 +565,7 @@ async fn what_is_pulled_is_checked_and_resumed() {
         let (_folder, back) = self::store();
         let result = pull(&connected, reference, &back, &silent()).await;
         match (&result, expected) {
-            (Ok(pulled), Ok(())) => assert_eq!(pulled.blob, root.blob, "{name}"),
+            (Ok(pulled), Ok(())) => assert_eq!(pulled.blob(), root.blob(), "{name}"),
             (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{name}: {error}"),
             _ => panic!("{name}: {result:?}"),
         }

@@ -10,10 +10,14 @@ use std::{
 
 use kletimg::{
     base::{Blob, Digest, progress::SharedProgress, progress::Silent},
+    images::{
+        Descriptor,
+        media_type::{INDEX, MANIFEST},
+    },
     inputs::store::Store,
     outputs::{
         registry::{Registry, Settings, pull},
-        source::{Descriptor, OCI_INDEX, OCI_MANIFEST, Source, SourceError, manifests},
+        source::{Source, SourceError, manifests},
         verify::{Code, verify},
     },
 };
@@ -117,7 +121,7 @@ impl Parts {
             config_type: "application/vnd.oci.image.config.v1+json",
             manifest: |_| {},
             index: |_| {},
-            index_type: OCI_INDEX,
+            index_type: INDEX,
         }
     }
 
@@ -139,17 +143,17 @@ impl Parts {
         let layer = blobs.put(&self.packed.clone().unwrap_or_else(|| gzip(&self.tar)));
         let config = blobs.json(&self.config);
         let mut manifest = json!({
-            "schemaVersion": 2, "mediaType": OCI_MANIFEST,
+            "schemaVersion": 2, "mediaType": MANIFEST,
             "config": image::descriptor(self.config_type, config), "layers": [image::descriptor(self.layer_type, layer)],
         });
         (self.manifest)(&mut manifest);
         let manifest = blobs.json(&manifest);
-        let mut entry = image::descriptor(OCI_MANIFEST, manifest);
+        let mut entry = image::descriptor(MANIFEST, manifest);
         entry["platform"] = json!({ "architecture": "amd64", "os": "linux" });
-        let mut index = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry] });
+        let mut index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [entry] });
         (self.index)(&mut index);
         let index = blobs.json(&index);
-        let root = Descriptor { media_type: self.index_type.to_owned(), blob: index, platform: None };
+        let root = Descriptor::new(self.index_type, index);
         (blobs, root, [index, manifest, config, layer])
     }
 }
@@ -291,7 +295,7 @@ fn corruptions() -> Vec<(&'static str, Parts, Code)> {
         ),
         ("a layer of no known type", Parts { layer_type: "text/plain", ..sound() }, Code::MediaType),
         ("a config of no known type", Parts { config_type: "text/plain", ..sound() }, Code::MediaType),
-        ("an index delivered as a manifest", Parts { index_type: OCI_MANIFEST, ..sound() }, Code::DocumentMalformed),
+        ("an index delivered as a manifest", Parts { index_type: MANIFEST, ..sound() }, Code::DocumentMalformed),
         ("an index delivered as a text", Parts { index_type: "text/plain", ..sound() }, Code::MediaType),
         (
             "a manifest that is an index too",

@@ -7,8 +7,8 @@ use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, Na
 use crate::{
     host::files::FileError,
     matrix::{Problem, Problems},
-    outputs::layout::LayoutError,
-    pipeline::{LoadError, PipelineError},
+    outputs::{credentials::CredentialsError, layout::LayoutError, place::InvalidPlace},
+    pipeline::{LoadError, PipelineError, publish::PublishError},
     settings::InvalidEnvironment,
 };
 
@@ -40,6 +40,12 @@ pub(super) enum Failure {
     Layout(#[from] LayoutError),
     #[error(transparent)]
     File(#[from] FileError),
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    #[error(transparent)]
+    Place(#[from] InvalidPlace),
     #[error("stopped")]
     Stopped,
     #[error("printing the result: {0}")]
@@ -57,7 +63,14 @@ impl Failure {
             | Self::Layout(_)
             | Self::File(_)
             | Self::Print(_) => 1,
-            Self::Usage(_) | Self::Environment(_) | Self::Problems(_) | Self::Load(_) | Self::Unlocked { .. } => 2,
+            Self::Publish(error) => error.exit_hint(),
+            Self::Credentials(_) => 4,
+            Self::Place(_)
+            | Self::Usage(_)
+            | Self::Environment(_)
+            | Self::Problems(_)
+            | Self::Load(_)
+            | Self::Unlocked { .. } => 2,
         }
     }
 

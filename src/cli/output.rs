@@ -2,40 +2,97 @@
 
 use std::{path::PathBuf, str::FromStr};
 
+use crate::base::{Platform, platform::UnknownPlatform};
+
 /// Where images go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Output {
-    pub(super) dest: PathBuf,
+pub(super) enum Output {
+    /// An OCI layout in a folder, which then holds exactly what was built.
+    Oci {
+        dest: PathBuf,
+    },
+    /// An OCI layout in a tar.
+    OciArchive {
+        dest: PathBuf,
+    },
+    /// What `docker load` takes: one platform.
+    Docker {
+        dest: PathBuf,
+        platform: Option<Platform>,
+    },
+    /// The root file system of one image, as a tar.
+    Tar {
+        dest: PathBuf,
+    },
+    /// The same as files in a folder.
+    Dir {
+        dest: PathBuf,
+    },
+    Registry,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum InvalidOutput {
     #[error("`{0}` is not key=value; write type=oci,dest=DIR")]
     NotAPair(String),
-    #[error("unknown key `{0}`; write type=oci,dest=DIR")]
+    #[error("unknown key `{0}`; the keys are type, dest and platform")]
     UnknownKey(String),
-    #[error("`{0}` is no output that this version writes; write type=oci,dest=DIR")]
+    #[error("unknown type `{0}`; the types are oci, oci-archive, docker, tar, dir and registry")]
     UnknownType(String),
-    #[error("`dest` is missing or empty; write type=oci,dest=DIR")]
-    NoDestination,
+    #[error("`type` is missing; write type=oci,dest=DIR")]
+    NoType,
+    #[error("`dest` is missing or empty; write type={0},dest=PATH")]
+    NoDestination(String),
+    #[error("`{key}` means nothing for type={kind}; leave it out")]
+    NotForType { key: &'static str, kind: String },
+    #[error("`{0}` is written twice")]
+    Twice(&'static str),
+    #[error(transparent)]
+    Platform(#[from] UnknownPlatform),
 }
 
 impl FromStr for Output {
     type Err = InvalidOutput;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut dest = None;
+        let (mut kind, mut dest, mut platform) = (None, None, None);
         for pair in text.split(',') {
-            match pair.split_once('=') {
-                Some(("type", "oci")) => {}
-                Some(("type", other)) => return Err(InvalidOutput::UnknownType(other.to_owned())),
-                Some(("dest", path)) if !path.is_empty() => dest = Some(PathBuf::from(path)),
-                Some(("dest", _)) => return Err(InvalidOutput::NoDestination),
-                Some((key, _)) => return Err(InvalidOutput::UnknownKey(key.to_owned())),
-                None => return Err(InvalidOutput::NotAPair(pair.to_owned())),
+            let (key, value) = pair.split_once('=').ok_or_else(|| InvalidOutput::NotAPair(pair.to_owned()))?;
+            let (name, place) = match key {
+                "type" => ("type", &mut kind),
+                "dest" => ("dest", &mut dest),
+                "platform" => ("platform", &mut platform),
+                _ => return Err(InvalidOutput::UnknownKey(key.to_owned())),
+            };
+            if place.replace(value).is_some() {
+                return Err(InvalidOutput::Twice(name));
             }
         }
-        dest.map(|dest| Self { dest }).ok_or(InvalidOutput::NoDestination)
+        let kind = kind.ok_or(InvalidOutput::NoType)?;
+        if platform.is_some() && kind != "docker" {
+            return Err(InvalidOutput::NotForType { key: "platform", kind: kind.to_owned() });
+        }
+        let path = || {
+            let dest = dest.filter(|dest| !dest.is_empty());
+            dest.map(PathBuf::from).ok_or_else(|| InvalidOutput::NoDestination(kind.to_owned()))
+        };
+        Ok(match kind {
+            "oci" => Self::Oci { dest: path()? },
+            "oci-archive" => Self::OciArchive { dest: path()? },
+            "docker" => Self::Docker { dest: path()?, platform: platform.map(str::parse).transpose()? },
+            "tar" => Self::Tar { dest: path()? },
+            "dir" => Self::Dir { dest: path()? },
+            "registry" if dest.is_none() => Self::Registry,
+            "registry" => return Err(InvalidOutput::NotForType { key: "dest", kind: kind.to_owned() }),
+            other => return Err(InvalidOutput::UnknownType(other.to_owned())),
+        })
+    }
+}
+
+impl Output {
+    /// Whether it holds one image and not tags.
+    pub(super) const fn is_single(&self) -> bool {
+        matches!(self, Self::Tar { .. } | Self::Dir { .. })
     }
 }
 
@@ -44,9 +101,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_output_names_its_folder() {
-        assert_eq!("type=oci,dest=/x".parse::<Output>().unwrap().dest, PathBuf::from("/x"));
-        for text in ["", "dest=", "type=docker,dest=x", "type=oci", "oci", "type=oci,dest=x,name=y"] {
+    fn an_output_names_its_kind_and_place() {
+        let dest = PathBuf::from("/x");
+        let cases = [
+            ("type=oci,dest=/x", Output::Oci { dest: dest.clone() }),
+            ("dest=/x,type=oci-archive", Output::OciArchive { dest: dest.clone() }),
+            ("type=docker,dest=/x", Output::Docker { dest: dest.clone(), platform: None }),
+            (
+                "type=docker,dest=/x,platform=linux/arm64",
+                Output::Docker { dest: dest.clone(), platform: Some(Platform::Arm64) },
+            ),
+            ("type=tar,dest=/x", Output::Tar { dest: dest.clone() }),
+            ("type=dir,dest=/x", Output::Dir { dest }),
+            ("type=registry", Output::Registry),
+        ];
+        for (text, output) in cases {
+            assert_eq!(text.parse::<Output>().unwrap(), output, "{text}");
+        }
+        let wrong = [
+            "",
+            "dest=x",
+            "type=oci,dest=",
+            "type=oci",
+            "oci",
+            "type=oci,dest=x,name=y",
+            "type=oci,dest=x,dest=y",
+            "type=image,dest=x",
+            "type=registry,dest=x",
+            "type=oci,dest=x,platform=linux/arm64",
+            "type=docker,dest=x,platform=solaris/sparc",
+        ];
+        for text in wrong {
             assert!(text.parse::<Output>().is_err(), "{text}");
         }
     }

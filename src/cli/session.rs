@@ -3,23 +3,34 @@
 use std::{io::IsTerminal as _, path::Path, sync::Arc};
 
 use super::{
-    args::{Filter, Global, Network, Platforms, ProgressMode},
+    args::{CaCertificates, Filter, Global, Network, Platforms, ProgressMode, Registries},
     failure::Failure,
     progress::{self, Kind},
 };
 use crate::{
     base::{Platform, progress::SharedProgress},
-    host::process,
+    host::{files, process},
+    images::reference::{api_host, read_registry},
     inputs::{
         fetch::{self, Fetcher, Mirrors, Original},
         gosource::toolchain::Search,
         store::Store,
     },
     matrix::Matrix,
+    outputs::{
+        credentials::{Credentials, Helpers},
+        registry,
+    },
     pipeline::{self, Options, Work},
     plan::{self, Lock, Plan},
     settings::{Environment, default_jobs},
 };
+
+/// Bundles of all public authorities have about 200 KiB.
+const LARGEST_AUTHORITY: u64 = 4 << 20;
+
+/// Where a Docker Engine listens unless it was told otherwise.
+const DOCKER_SOCKET: &str = "unix:///var/run/docker.sock";
 
 /// The settings of one run of kletimg.
 pub(super) struct Session {
@@ -76,10 +87,38 @@ impl Session {
         let options = fetch::Options {
             network: if network.offline { fetch::Network::Offline } else { fetch::Network::Online },
             mirrors,
-            ca_certificates: network.ca_cert.clone(),
+            ca_certificates: network.ca.ca_cert.clone(),
             ..fetch::Options::default()
         };
         Ok(Fetcher::new(self.store.clone(), options, Arc::clone(&self.progress)))
+    }
+
+    /// How registries are spoken to.
+    pub(super) fn registries(&self, args: &Registries, ca: &CaCertificates) -> Result<registry::Settings, Failure> {
+        let insecure =
+            args.insecure_registry.iter().map(|name| read_registry(name).map(|name| api_host(&name).to_owned()));
+        let insecure = insecure.collect::<Result<_, _>>().map_err(|error| {
+            Failure::Usage(format!("{error}\n  help: --insecure-registry takes a host such as registry.lan:5000"))
+        })?;
+        let authorities = ca.ca_cert.iter().map(|file| files::read(file, LARGEST_AUTHORITY));
+        Ok(registry::Settings {
+            insecure,
+            authorities: authorities.collect::<Result<_, _>>()?,
+            credentials: self.credentials(),
+            ..registry::Settings::default()
+        })
+    }
+
+    /// Where logins are, and what helpers are run with.
+    pub(super) fn credentials(&self) -> Credentials {
+        let environment = &self.environment;
+        let helpers = Helpers { search_path: environment.search_path.clone(), env: environment.variables.clone() };
+        Credentials { files: environment.login_files.clone(), helpers }
+    }
+
+    /// Where the Docker Engine answers.
+    pub(super) fn docker_host(&self) -> &str {
+        self.environment.docker_host.as_deref().unwrap_or(DOCKER_SOCKET)
     }
 
     /// Where tools are looked for.
@@ -101,7 +140,7 @@ impl Session {
             home: self.environment.home.clone(),
             epoch: self.environment.epoch,
             https_proxy: self.environment.https_proxy.clone(),
-            ca_certificates: network.ca_cert.first().cloned().or_else(|| self.environment.ca_certificates.clone()),
+            ca_certificates: network.ca.ca_cert.first().cloned().or_else(|| self.environment.ca_certificates.clone()),
         };
         let Planned { matrix, plan } = planned;
         Ok(Work::new(matrix, plan, lock, self.store.clone(), fetcher, Arc::clone(&self.progress), options))
@@ -150,10 +189,10 @@ fn as_filter(args: &Filter) -> plan::Filter {
         }
     }
     plan::Filter {
-        kubernetes: args.kubernetes.clone(),
-        variants: args.variant.clone(),
+        kubernetes: args.tags.kubernetes.iter().flat_map(|versions| versions.0.clone()).collect(),
+        variants: args.tags.variant.clone(),
         platforms,
-        bases: args.base.clone(),
+        bases: args.tags.base.clone(),
     }
 }
 
@@ -170,10 +209,10 @@ fn nothing_left(matrix: &Matrix, filter: &Filter) -> String {
             lines.push(format!("  help: --{option} takes: {}", known.join(", ")));
         }
     };
-    add("kubernetes", !filter.kubernetes.is_empty(), &versions);
-    add("variant", !filter.variant.is_empty(), &names(&file.variants));
+    add("kubernetes", !filter.tags.kubernetes.is_empty(), &versions);
+    add("variant", !filter.tags.variant.is_empty(), &names(&file.variants));
     let platforms: Vec<_> = file.platforms.iter().map(|platform| platform.value.to_string()).collect();
     add("platform", !filter.platform.is_empty(), &platforms);
-    add("base", !filter.base.is_empty(), &names(&file.bases));
+    add("base", !filter.tags.base.is_empty(), &names(&file.bases));
     lines.join("\n")
 }

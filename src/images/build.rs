@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{
-    Descriptor, Document, EncodeError, EncodedImage, Image, ImageConfig, OciPlatform, PlatformImage, Tag, annotation,
+    Descriptor, DockerImage, Document, EncodeError, EncodedImage, Image, ImageConfig, LayoutEntry, OciPlatform,
+    PlatformImage, Tag, annotation,
     json::{ConfigJson, HistoryJson, IndexJson, ManifestJson, RootfsJson, RunJson},
     media_type,
 };
@@ -54,18 +55,46 @@ pub fn encode_index(images: &[PlatformImage], annotations: &BTreeMap<String, Str
 
 /// The `index.json` of a layout: every tag by its root, in the order given.
 pub fn encode_layout_index(tags: &[Tag]) -> Result<Document, EncodeError> {
-    let manifests = tags
+    let entry = |tag: &Tag| LayoutEntry {
+        name: Some(tag.name.to_string()),
+        reference: tag.reference.clone(),
+        root: tag.root.clone(),
+    };
+    encode_layout_entries(&tags.iter().map(entry).collect::<Vec<_>>())
+}
+
+/// The `index.json` of a layout by its entries, in the order given.
+pub fn encode_layout_entries(entries: &[LayoutEntry]) -> Result<Document, EncodeError> {
+    let manifests = entries
         .iter()
-        .map(|tag| {
-            let mut root = Descriptor::new(&tag.root.media_type, tag.root.blob());
-            root.annotations.insert(annotation::REF_NAME.to_owned(), tag.name.to_string());
-            if let Some(reference) = &tag.reference {
-                root.annotations.insert(annotation::CONTAINERD_NAME.to_owned(), reference.clone());
-            }
+        .map(|entry| {
+            let mut root = Descriptor::new(&entry.root.media_type, entry.root.blob());
+            root.platform.clone_from(&entry.root.platform);
+            let named = [(annotation::REF_NAME, &entry.name), (annotation::CONTAINERD_NAME, &entry.reference)];
+            root.annotations.extend(named.into_iter().filter_map(|(key, name)| Some((key.to_owned(), name.clone()?))));
             root
         })
         .collect();
     index(manifests, BTreeMap::new())
+}
+
+/// The manifest of an image whose parts are there already.
+pub fn encode_manifest(config: Descriptor, layers: Vec<Descriptor>) -> Result<Document, EncodeError> {
+    document(&ManifestJson {
+        schema_version: 2,
+        media_type: media_type::MANIFEST.to_owned(),
+        config,
+        layers,
+        annotations: BTreeMap::new(),
+    })
+}
+
+/// The `oci-layout` file, which makes a folder or an archive a layout.
+pub const LAYOUT_MARKER: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// The `manifest.json` of an archive for Docker Engines before 25, which read nothing else.
+pub fn encode_docker_manifest(images: &[DockerImage]) -> Result<Document, EncodeError> {
+    document(&images)
 }
 
 fn index(manifests: Vec<Descriptor>, annotations: BTreeMap<String, String>) -> Result<Document, EncodeError> {

@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::annotation;
+use super::{annotation, media_type};
 use crate::base::{Blob, Digest, Platform};
 
 /// What a descriptor points to: type, digest and size, and what is said about it on the way (`descriptor.md`).
@@ -17,6 +17,7 @@ use crate::base::{Blob, Digest, Platform};
 pub struct Descriptor {
     #[serde(default)]
     pub media_type: String,
+    #[serde(deserialize_with = "with_algorithm")]
     pub digest: Digest,
     /// In bytes.
     pub size: u64,
@@ -34,6 +35,20 @@ impl Descriptor {
 
     pub const fn blob(&self) -> Blob {
         Blob { digest: self.digest, size: self.size }
+    }
+
+    /// Whether it leads to a manifest or an index.
+    pub fn is_document(&self) -> bool {
+        self.is_index() || [media_type::MANIFEST, media_type::DOCKER_MANIFEST].contains(&self.media_type.as_str())
+    }
+
+    pub fn is_index(&self) -> bool {
+        [media_type::INDEX, media_type::DOCKER_INDEX].contains(&self.media_type.as_str())
+    }
+
+    /// Layers that registries do not carry: their licence forbids it and they have URLs of their own.
+    pub fn is_foreign(&self) -> bool {
+        self.media_type.contains(".nondistributable.") || self.media_type.contains(".foreign.")
     }
 
     /// The bytes of a layer's files, as its writer states them.
@@ -56,6 +71,20 @@ pub struct OciPlatform {
     pub os: String,
 }
 
+impl OciPlatform {
+    /// The platform of manifests that are for no machine, such as BuildKit's attestations.
+    pub fn is_unknown(&self) -> bool {
+        self.os == "unknown" && self.architecture == "unknown"
+    }
+
+    /// Whether an image for this platform is one for ours. arm64's variant v8 is implied, and Docker's older indexes spell
+    /// it out.
+    pub fn serves(&self, platform: Platform) -> bool {
+        let name = self.to_string();
+        name == platform.name() || name.strip_suffix("/v8") == Some(platform.name())
+    }
+}
+
 impl From<Platform> for OciPlatform {
     fn from(platform: Platform) -> Self {
         Self {
@@ -74,6 +103,17 @@ impl fmt::Display for OciPlatform {
             None => Ok(()),
         }
     }
+}
+
+/// One image in an archive of `docker save`: names of files in the archive, and what the image is called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DockerImage {
+    pub config: String,
+    #[serde(default, deserialize_with = "null_as_empty")]
+    pub repo_tags: Vec<String>,
+    /// Lowest first.
+    pub layers: Vec<String>,
 }
 
 /// `image-index.md`.
@@ -145,14 +185,47 @@ pub(super) struct RootfsJson {
     pub(super) diff_ids: Vec<Digest>,
 }
 
+/// The parts of `config.md` that people read, of anybody's config.
+#[derive(Deserialize)]
+pub(super) struct DescriptionJson {
+    #[serde(default)]
+    pub(super) config: Option<LabelsJson>,
+    #[serde(default)]
+    pub(super) history: Option<Vec<MadeJson>>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct LabelsJson {
+    #[serde(rename = "Labels", default)]
+    pub(super) labels: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct MadeJson {
+    #[serde(default)]
+    pub(super) created_by: Option<String>,
+    #[serde(default)]
+    pub(super) empty_layer: bool,
+}
+
 #[derive(Serialize)]
 pub(super) struct HistoryJson {
     pub(super) created: String,
     pub(super) created_by: String,
 }
 
-/// Go writes an absent map as `null`.
-fn null_as_empty<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+/// Digests in documents have their algorithm before them; elsewhere kletimg takes them without.
+fn with_algorithm<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
+    use serde::de::Error as _;
+    let text = String::deserialize(deserializer)?;
+    let digest = text.parse().map_err(D::Error::custom)?;
+    if text.starts_with("sha256:") { Ok(digest) } else { Err(D::Error::custom("a digest without its algorithm")) }
+}
+
+/// Go writes an absent map or list as `null`.
+fn null_as_empty<'de, D: serde::Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 

@@ -9,6 +9,7 @@
 
 mod build;
 mod json;
+mod links;
 mod name;
 mod read;
 pub mod reference;
@@ -21,11 +22,18 @@ use crate::{
     rootfs::LayerName,
 };
 
-pub use build::{encode_image, encode_index, encode_layout_index};
-pub use json::{Descriptor, OciPlatform};
+pub use build::{
+    LAYOUT_MARKER, encode_docker_manifest, encode_image, encode_index, encode_layout_entries, encode_layout_index,
+    encode_manifest,
+};
+pub use json::{Descriptor, DockerImage, OciPlatform};
+pub use links::Links;
 pub use name::{InvalidRefName, RefName};
 pub(crate) use read::LONGEST;
-pub use read::{ConfigFacts, Manifest, ReadError, check, read_config, read_index, read_manifest};
+pub use read::{
+    ConfigFacts, Description, Manifest, ReadError, check, read_config, read_description, read_docker_manifest,
+    read_index, read_manifest,
+};
 
 /// Annotation keys. The `org.opencontainers` ones are pre-defined in `annotations.md`.
 pub mod annotation {
@@ -44,6 +52,8 @@ pub mod media_type {
     pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
     pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
     pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+    pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+    pub const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
     pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
     pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 }
@@ -107,6 +117,16 @@ pub struct PlatformImage {
     pub manifest: Descriptor,
     pub config: Descriptor,
     pub layers: Vec<Descriptor>,
+}
+
+/// A name in a layout's `index.json`, and what it leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayoutEntry {
+    /// As the layout calls it; images without a name are found by digest.
+    pub name: Option<String>,
+    /// With registry and repository.
+    pub reference: Option<String>,
+    pub root: Descriptor,
 }
 
 /// A tag: a name for all platforms of an image.

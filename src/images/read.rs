@@ -1,10 +1,12 @@
 //! From documents to values. The bytes are somebody else's.
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 
 use super::{
-    Descriptor, OciPlatform,
-    json::{ConfigJson, IndexJson, ManifestJson},
+    Descriptor, DockerImage, OciPlatform,
+    json::{ConfigJson, DescriptionJson, IndexJson, ManifestJson},
 };
 use crate::base::{Blob, Digest};
 
@@ -26,6 +28,12 @@ pub enum ReadError {
     Json { document: &'static str, reason: serde_json::Error },
     #[error("it is no {document}: schemaVersion is {version}, 2 is the one that is read")]
     Schema { document: &'static str, version: u32 },
+    #[error("it calls itself `{}` but is delivered as `{}`", .own.escape_debug(), .said.escape_debug())]
+    Contradiction { own: String, said: String },
+    #[error("{0}")]
+    Fields(&'static str),
+    #[error("`{}` is no media type of an image's manifest or index", .0.escape_debug())]
+    MediaType(String),
     #[error("the {document} lists {count} {what}, more than the {most} that are read")]
     TooMany { document: &'static str, what: &'static str, count: usize, most: usize },
     #[error(
@@ -48,6 +56,14 @@ pub struct ConfigFacts {
     pub platform: OciPlatform,
     /// Lowest first.
     pub diff_ids: Vec<Digest>,
+}
+
+/// What a config tells people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Description {
+    pub labels: BTreeMap<String, String>,
+    /// What made each layer, as the history has it: free text.
+    pub layers: Vec<String>,
 }
 
 /// Whether the bytes are those that a descriptor names.
@@ -86,7 +102,25 @@ pub fn read_config(bytes: &[u8]) -> Result<ConfigFacts, ReadError> {
     Ok(ConfigFacts { platform: config.platform, diff_ids: config.rootfs.diff_ids })
 }
 
-fn parse<T: DeserializeOwned>(document: &'static str, bytes: &[u8]) -> Result<T, ReadError> {
+/// What a config tells people: labels, and for every layer who made it. Unlike [`read_config`], what is missing is empty.
+pub fn read_description(bytes: &[u8]) -> Result<Description, ReadError> {
+    const DOCUMENT: &str = "image config";
+    let config: DescriptionJson = parse(DOCUMENT, bytes)?;
+    let layers = config.history.unwrap_or_default().into_iter().filter(|entry| !entry.empty_layer);
+    let labels = config.config.and_then(|config| config.labels).unwrap_or_default();
+    Ok(Description { labels, layers: layers.map(|entry| entry.created_by.unwrap_or_default()).collect() })
+}
+
+/// The images of an archive of `docker save`.
+pub fn read_docker_manifest(bytes: &[u8]) -> Result<Vec<DockerImage>, ReadError> {
+    const DOCUMENT: &str = "manifest of docker save";
+    let images: Vec<DockerImage> = parse(DOCUMENT, bytes)?;
+    bounded(DOCUMENT, "images", images.len(), MOST_MANIFESTS)?;
+    images.iter().try_for_each(|image| bounded(DOCUMENT, "layers", image.layers.len(), MOST_LAYERS))?;
+    Ok(images)
+}
+
+pub(super) fn parse<T: DeserializeOwned>(document: &'static str, bytes: &[u8]) -> Result<T, ReadError> {
     if bytes.len() as u64 > LONGEST {
         return Err(ReadError::TooLong { document, size: bytes.len() as u64 });
     }

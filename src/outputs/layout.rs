@@ -10,6 +10,8 @@
 //! umoci 0.4.7 resolves a name down to manifests and refuses a tag of several platforms as ambiguous: there
 //! `skopeo copy --override-arch arm64 oci:dist:TAG oci:one:TAG` picks one first.
 
+mod add;
+mod open;
 mod read;
 mod write;
 
@@ -21,8 +23,11 @@ use crate::{
     images::{self, EncodeError, InvalidRefName, RefName},
     inputs::store::StoreError,
     layers,
+    outputs::source::SourceError,
 };
 
+pub use add::{Added, add};
+pub use open::Layout;
 pub use read::{measure, read};
 pub use write::{Written, write};
 
@@ -36,6 +41,8 @@ pub enum LayoutError {
     File(#[from] FileError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Source(#[from] SourceError),
     #[error(transparent)]
     Encode(#[from] EncodeError),
     #[error(

@@ -7,10 +7,16 @@
 pub mod archive;
 pub mod credentials;
 pub mod docker;
+mod entries;
+pub mod filesystem;
+pub mod inspect;
 pub mod layout;
+pub mod place;
+mod platforms;
 pub mod registry;
 pub mod source;
 mod stored;
 pub mod verify;
 
+pub use platforms::platforms;
 pub use stored::{StoredError, store_layer, store_tag};

@@ -7,11 +7,9 @@
 
 use std::io::{self, Read, Seek as _, SeekFrom, Write};
 
-use serde::Deserialize;
-
 use crate::{
     base::{Blob, Digest, Platform, digest::Hashing},
-    images::reference::Reference,
+    images::{Descriptor, LayoutEntry, Links, ReadError, reference::Reference},
     inputs::store::{Store, StoreError},
 };
 
@@ -23,11 +21,6 @@ const DEEPEST: usize = 4;
 
 /// More manifests behind one tag than any honest index has.
 pub(super) const MOST_MANIFESTS: usize = 1024;
-
-pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
-pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
-pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
 /// Blobs by digest.
 pub trait Source: Send + Sync {
@@ -59,7 +52,7 @@ pub enum SourceError {
     #[error("the manifest {digest} has {size} bytes, more than the {LARGEST_MANIFEST} that registries take")]
     LargeManifest { digest: Digest, size: u64 },
     #[error("reading the manifest {digest}: {reason}")]
-    Manifest { digest: Digest, reason: String },
+    Manifest { digest: Digest, reason: ReadError },
     #[error("the image {digest} has no manifest for {platform}: it has {there}")]
     NoPlatform { digest: Digest, platform: Platform, there: String },
     #[error("the index {digest} holds more than {DEEPEST} levels or {MOST_MANIFESTS} manifests")]
@@ -73,116 +66,25 @@ impl SourceError {
     }
 }
 
-/// A reference from one document to a blob, as OCI descriptors have it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Descriptor {
-    pub media_type: String,
-    pub blob: Blob,
-    /// `os/architecture[/variant]` where the descriptor says it.
-    pub platform: Option<String>,
-}
-
 /// A name, and the index or manifest that it leads to.
 #[derive(Clone, Debug)]
 pub struct Tag {
+    /// As layouts and archives call it: the tag, or `image:tag` where images have equal tags.
+    pub name: String,
     pub reference: Reference,
     pub root: Descriptor,
 }
 
-/// What a manifest or an index refers to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Document {
-    Index { manifests: Vec<Descriptor> },
-    Image { config: Descriptor, layers: Vec<Descriptor> },
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawDocument {
-    #[serde(default)]
-    media_type: Option<String>,
-    #[serde(default)]
-    manifests: Option<Vec<RawDescriptor>>,
-    #[serde(default)]
-    config: Option<RawDescriptor>,
-    #[serde(default)]
-    layers: Option<Vec<RawDescriptor>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawDescriptor {
-    media_type: String,
-    digest: String,
-    size: u64,
-    #[serde(default)]
-    platform: Option<RawPlatform>,
-}
-
-#[derive(Deserialize)]
-struct RawPlatform {
-    architecture: String,
-    os: String,
-    #[serde(default)]
-    variant: Option<String>,
-}
-
-impl Descriptor {
-    pub fn is_manifest(&self) -> bool {
-        matches!(self.media_type.as_str(), OCI_INDEX | OCI_MANIFEST | DOCKER_LIST | DOCKER_MANIFEST)
-    }
-
-    /// Layers that registries do not carry: their licence forbids it and they have URLs of their own.
-    pub fn is_foreign(&self) -> bool {
-        self.media_type.contains(".nondistributable.") || self.media_type.contains(".foreign.")
+impl Tag {
+    /// A tag that is called by its tag alone.
+    pub fn new(reference: Reference, root: Descriptor) -> Self {
+        Self { name: reference.tag_or_latest().to_string(), reference, root }
     }
 }
 
-impl Document {
-    /// Reads a manifest or an index. `media_type` is what its descriptor or the registry says, which its own
-    /// `mediaType` must not contradict: one document that two clients read as two things is an old attack
-    /// (CVE-2021-41190).
-    pub fn read(digest: Digest, bytes: &[u8], media_type: &str) -> Result<Self, SourceError> {
-        let wrong = |reason: String| SourceError::Manifest { digest, reason };
-        let raw: RawDocument = serde_json::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
-        if let Some(own) = raw.media_type.as_deref().filter(|own| *own != media_type) {
-            return Err(wrong(format!("it calls itself `{own}` but is delivered as `{media_type}`")));
-        }
-        let all = |raw: Vec<RawDescriptor>| {
-            raw.into_iter().map(|raw| raw.read().map_err(wrong)).collect::<Result<Vec<_>, _>>()
-        };
-        match (media_type, raw) {
-            (OCI_INDEX | DOCKER_LIST, RawDocument { manifests: Some(manifests), layers: None, config: None, .. }) => {
-                Ok(Self::Index { manifests: all(manifests)? })
-            }
-            (
-                OCI_MANIFEST | DOCKER_MANIFEST,
-                RawDocument { manifests: None, config: Some(config), layers: Some(layers), .. },
-            ) => Ok(Self::Image { config: config.read().map_err(wrong)?, layers: all(layers)? }),
-            (OCI_INDEX | DOCKER_LIST, _) => Err(wrong("an index has `manifests` and nothing else".to_owned())),
-            (OCI_MANIFEST | DOCKER_MANIFEST, _) => Err(wrong("a manifest has `config` and `layers`".to_owned())),
-            (other, _) => Err(wrong(format!("`{other}` is no media type of an image's manifest or index"))),
-        }
-    }
-
-    /// What it refers to, in order.
-    pub fn children(&self) -> Vec<&Descriptor> {
-        match self {
-            Self::Index { manifests } => manifests.iter().collect(),
-            Self::Image { config, layers } => std::iter::once(config).chain(layers).collect(),
-        }
-    }
-}
-
-impl RawDescriptor {
-    fn read(self) -> Result<Descriptor, String> {
-        let digest = self.digest.strip_prefix("sha256:").and_then(|hex| hex.parse().ok());
-        let digest = digest.ok_or_else(|| format!("`{}` is not a sha256 digest", self.digest.escape_debug()))?;
-        let platform = self.platform.map(|platform| match platform.variant.filter(|variant| !variant.is_empty()) {
-            Some(variant) => format!("{}/{}/{variant}", platform.os, platform.architecture),
-            None => format!("{}/{}", platform.os, platform.architecture),
-        });
-        Ok(Descriptor { media_type: self.media_type, blob: Blob { digest, size: self.size }, platform })
+impl From<&Tag> for LayoutEntry {
+    fn from(tag: &Tag) -> Self {
+        Self { name: Some(tag.name.clone()), reference: Some(tag.reference.to_string()), root: tag.root.clone() }
     }
 }
 
@@ -191,20 +93,26 @@ impl RawDescriptor {
 pub struct Manifest {
     pub descriptor: Descriptor,
     pub bytes: Vec<u8>,
-    pub document: Document,
+    pub links: Links,
 }
 
 impl Manifest {
     /// Checks bytes against the descriptor that led to them.
     pub fn check(descriptor: Descriptor, bytes: Vec<u8>) -> Result<Self, SourceError> {
         let actual = Digest::of(&bytes);
-        let expected = descriptor.blob;
+        let expected = descriptor.blob();
         if actual != expected.digest || bytes.len() as u64 != expected.size {
             return Err(SourceError::Damaged { expected: expected.digest, actual, size: expected.size });
         }
-        let document = Document::read(expected.digest, &bytes, &descriptor.media_type)?;
-        Ok(Self { descriptor, bytes, document })
+        let links = read_links(&descriptor, &bytes)?;
+        Ok(Self { descriptor, bytes, links })
     }
+}
+
+/// Reads what a document refers to, as what its descriptor says it is.
+pub(super) fn read_links(descriptor: &Descriptor, bytes: &[u8]) -> Result<Links, SourceError> {
+    let manifest = |reason| SourceError::Manifest { digest: descriptor.digest, reason };
+    Links::read(bytes, &descriptor.media_type).map_err(manifest)
 }
 
 /// Reads a small blob whole, checked.
@@ -258,17 +166,14 @@ pub enum CopyError {
 /// knows; it is taken as it is.
 pub fn for_platform(source: &dyn Source, root: &Descriptor, platform: Platform) -> Result<Manifest, SourceError> {
     let all = manifests(source, root)?;
-    let images = all.iter().filter(|manifest| matches!(manifest.document, Document::Image { .. }));
-    let wanted = |manifest: &&Manifest| {
-        let name = manifest.descriptor.platform.as_deref();
-        // arm64's variant v8 is implied, and Docker's older indexes spell it out.
-        name.is_none_or(|name| name == platform.name() || name.strip_suffix("/v8") == Some(platform.name()))
-    };
+    let images = all.iter().filter(|manifest| matches!(manifest.links, Links::Image { .. }));
+    let wanted = |manifest: &&Manifest| manifest.descriptor.platform.as_ref().is_none_or(|said| said.serves(platform));
     if let Some(found) = images.clone().find(wanted) {
         return Ok(found.clone());
     }
-    let there: Vec<_> = images.filter_map(|manifest| manifest.descriptor.platform.as_deref()).collect();
-    Err(SourceError::NoPlatform { digest: root.blob.digest, platform, there: there.join(", ") })
+    let there: Vec<_> =
+        images.filter_map(|manifest| manifest.descriptor.platform.as_ref().map(ToString::to_string)).collect();
+    Err(SourceError::NoPlatform { digest: root.digest, platform, there: there.join(", ") })
 }
 
 /// All manifests and indexes below `root`, each once, those that are referred to before those that refer to them: the
@@ -280,14 +185,14 @@ pub fn manifests(source: &dyn Source, root: &Descriptor) -> Result<Vec<Manifest>
 }
 
 fn collect(source: &dyn Source, node: &Descriptor, depth: usize, found: &mut Vec<Manifest>) -> Result<(), SourceError> {
-    if found.iter().any(|manifest| manifest.descriptor.blob.digest == node.blob.digest) {
+    if found.iter().any(|manifest| manifest.descriptor.digest == node.digest) {
         return Ok(());
     }
     if depth > DEEPEST || found.len() >= MOST_MANIFESTS {
-        return Err(SourceError::TooDeep { digest: node.blob.digest });
+        return Err(SourceError::TooDeep { digest: node.digest });
     }
-    let manifest = Manifest::check(node.clone(), read_small(source, &node.blob, LARGEST_MANIFEST)?)?;
-    if let Document::Index { manifests } = &manifest.document {
+    let manifest = Manifest::check(node.clone(), read_small(source, &node.blob(), LARGEST_MANIFEST)?)?;
+    if let Links::Index { manifests } = &manifest.links {
         for child in manifests {
             collect(source, child, depth + 1, found)?;
         }
@@ -299,37 +204,7 @@ fn collect(source: &dyn Source, node: &Descriptor, depth: usize, found: &mut Vec
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn descriptor(media_type: &str) -> String {
-        format!(r#"{{"mediaType":"{media_type}","digest":"{}","size":3}}"#, Digest::of("abc"))
-    }
-
-    #[test]
-    fn a_document_is_what_its_descriptor_says_or_nothing() {
-        let (config, layer) = (descriptor("application/c"), descriptor("application/l"));
-        let image = format!(r#"{{"schemaVersion":2,"config":{config},"layers":[{layer}]}}"#);
-        let index = format!(r#"{{"mediaType":"{OCI_INDEX}","manifests":[{}]}}"#, descriptor(OCI_MANIFEST));
-        let both = format!(r#"{{"config":{config},"layers":[],"manifests":[]}}"#);
-        let cases = [
-            (image.as_str(), OCI_MANIFEST, true),
-            (image.as_str(), DOCKER_MANIFEST, true),
-            (image.as_str(), OCI_INDEX, false),
-            (image.as_str(), "text/plain", false),
-            (index.as_str(), OCI_INDEX, true),
-            (index.as_str(), DOCKER_LIST, false),
-            (index.as_str(), OCI_MANIFEST, false),
-            (both.as_str(), OCI_INDEX, false),
-            (both.as_str(), OCI_MANIFEST, false),
-            ("", OCI_INDEX, false),
-            ("[]", OCI_INDEX, false),
-            (r#"{"manifests":[{"mediaType":"x","digest":"sha512:00","size":1}]}"#, OCI_INDEX, false),
-            (r#"{"manifests":[{"mediaType":"x","digest":"sha256:00","size":-1}]}"#, OCI_INDEX, false),
-        ];
-        for (text, media_type, good) in cases {
-            let read = Document::read(Digest::of(text), text.as_bytes(), media_type);
-            assert_eq!(read.is_ok(), good, "{text} as {media_type}: {read:?}");
-        }
-    }
+    use crate::images::media_type;
 
     #[test]
     fn manifests_come_before_what_refers_to_them_and_once() {
@@ -339,20 +214,22 @@ mod tests {
             let blob = store.put(text.as_bytes()).unwrap();
             (format!(r#"{{"mediaType":"{media_type}","digest":"{}","size":{}}}"#, blob.digest, blob.size), blob)
         };
-        let (image, image_blob) =
-            put(format!(r#"{{"config":{},"layers":[]}}"#, descriptor("application/c")), OCI_MANIFEST);
-        let (inner, inner_blob) = put(format!(r#"{{"manifests":[{image},{image}]}}"#), OCI_INDEX);
-        let (_, outer) = put(format!(r#"{{"manifests":[{image},{inner}]}}"#), OCI_INDEX);
-        let root = Descriptor { media_type: OCI_INDEX.to_owned(), blob: outer, platform: None };
-        let order: Vec<_> = manifests(&store, &root).unwrap().iter().map(|m| m.descriptor.blob).collect();
+        let (config, _) = put("{}".to_owned(), media_type::CONFIG);
+        let image = format!(r#"{{"schemaVersion":2,"config":{config},"layers":[]}}"#);
+        let (image, image_blob) = put(image, media_type::MANIFEST);
+        let index = |entries: &str| put(format!(r#"{{"schemaVersion":2,"manifests":[{entries}]}}"#), media_type::INDEX);
+        let (inner, inner_blob) = index(&format!("{image},{image}"));
+        let (_, outer) = index(&format!("{image},{inner}"));
+        let root = Descriptor::new(media_type::INDEX, outer);
+        let order: Vec<_> = manifests(&store, &root).unwrap().iter().map(|m| m.descriptor.blob()).collect();
         assert_eq!(order, [image_blob, inner_blob, outer]);
 
         let mut level = image;
         for _ in 0..DEEPEST {
-            level = put(format!(r#"{{"manifests":[{level}]}}"#), OCI_INDEX).0;
+            level = index(&level).0;
         }
-        let deep: RawDescriptor = serde_json::from_str(&level).unwrap();
-        assert!(matches!(manifests(&store, &deep.read().unwrap()), Err(SourceError::TooDeep { .. })));
+        let deep: Descriptor = serde_json::from_str(&level).unwrap();
+        assert!(matches!(manifests(&store, &deep), Err(SourceError::TooDeep { .. })));
     }
 
     #[test]

@@ -4,8 +4,11 @@ use std::io::Write as _;
 
 use kletimg::{
     base::{Blob, Digest},
+    images::{
+        Descriptor,
+        media_type::{INDEX, MANIFEST},
+    },
     inputs::store::Store,
-    outputs::source::{Descriptor, OCI_INDEX, OCI_MANIFEST},
 };
 use serde_json::{Value, json};
 
@@ -61,19 +64,19 @@ pub fn image(store: &Store, architecture: &str, layers: &[(Blob, Digest)]) -> Va
     let manifest = put(
         store,
         &json!({
-            "schemaVersion": 2, "mediaType": OCI_MANIFEST,
+            "schemaVersion": 2, "mediaType": MANIFEST,
             "config": descriptor("application/vnd.oci.image.config.v1+json", config), "layers": layers,
         }),
     );
-    let mut descriptor = descriptor(OCI_MANIFEST, manifest);
+    let mut descriptor = descriptor(MANIFEST, manifest);
     descriptor["platform"] = json!({ "architecture": architecture, "os": "linux" });
     descriptor
 }
 
 /// An index over images.
 pub fn index(store: &Store, manifests: &[Value]) -> Descriptor {
-    let blob = put(store, &json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests }));
-    Descriptor { media_type: OCI_INDEX.to_owned(), blob, platform: None }
+    let blob = put(store, &json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests }));
+    Descriptor::new(INDEX, blob)
 }
 
 /// An index of amd64 and arm64 with a shared layer, one layer each of `size` bytes, and digests that differ by `seed`.

@@ -1,5 +1,7 @@
 //! `kletimg matrix build`.
 
+mod outputs;
+
 use std::{path::Path, process::ExitCode, sync::Arc};
 
 use super::super::{
@@ -23,11 +25,16 @@ pub(super) fn run(session: &Session, args: &args::Build) -> Result<ExitCode, Fai
         super::plan::print_plan(&plan, &stock)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let built = block_on(async {
+    outputs::check(args, &planned.plan)?;
+    let deliveries = outputs::Deliveries::new(session, args)?;
+    block_on(async {
         let work = locked(session, planned, &args.matrix.file, &args.network, args.locked, args.jobs).await?;
-        pipeline::build(&Arc::new(work), &args.output.dest).await.map_err(Failure::Pipeline)
+        let work = Arc::new(work);
+        let layout = outputs::Layout::of(session, args)?;
+        let built = pipeline::build(&work, layout.path()).await.map_err(Failure::Pipeline)?;
+        show(session, &built, layout.named())?;
+        deliveries.deliver(session, args, &work, &built).await
     })??;
-    show(session, &built, &args.output.dest)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -87,7 +94,7 @@ pub(super) fn first_epoch(session: &Session, planned: &Planned) -> Epoch {
     session.environment.epoch.or(planned.matrix.file.epoch).unwrap_or(session.environment.now)
 }
 
-fn show(session: &Session, built: &Built, dest: &Path) -> Result<(), Failure> {
+fn show(session: &Session, built: &Built, dest: Option<&Path>) -> Result<(), Failure> {
     for warning in &built.warnings {
         session.progress.note(&format!("warning: {warning}"));
     }
@@ -102,6 +109,8 @@ fn show(session: &Session, built: &Built, dest: &Path) -> Result<(), Failure> {
     } else {
         format!("{} blobs added, {} removed", written.added, written.removed)
     };
-    session.progress.note(&format!("{} tags, {images} images in {}: {changed}", built.tags.len(), dest.display()));
+    if let Some(dest) = dest {
+        session.progress.note(&format!("{} tags, {images} images in {}: {changed}", built.tags.len(), dest.display()));
+    }
     Ok(())
 }

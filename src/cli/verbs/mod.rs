@@ -2,8 +2,11 @@
 
 mod build;
 mod cache;
+mod image;
 mod lock;
+mod login;
 mod plan;
+mod publish;
 mod size;
 
 use std::process::ExitCode;
@@ -28,6 +31,11 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Verb::Matrix(Matrix::Build(args)) => build::run(&session, &args),
         Verb::Matrix(Matrix::Lock(args)) => lock::lock(&session, &args),
         Verb::Matrix(Matrix::Fetch(args)) => lock::fetch(&session, &args),
+        Verb::Matrix(Matrix::Push(args)) => publish::push(&session, &args),
+        Verb::Matrix(Matrix::Load(args)) => publish::load(&session, &args),
+        Verb::Image(args) => image::run(&session, &args),
+        Verb::Login(args) => login::login(&session, &args),
+        Verb::Logout(args) => login::logout(&session, &args),
         Verb::Size(args) => size::run(&args),
         Verb::Cache(args) => cache::run(&session, &args),
         Verb::Completion { .. } => Ok(ExitCode::SUCCESS),

@@ -7,13 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Deserialize;
-
-use super::{BLOBS, INDEX, LayoutError, MARKER};
+use super::{BLOBS, Layout, LayoutError};
 use crate::{
     base::Blob,
     host::files,
-    images::{self, Descriptor, LONGEST, PlatformImage, ReadError, RefName, Tag, annotation, media_type},
+    images::{self, Descriptor, LONGEST, LayoutEntry, PlatformImage, ReadError, RefName, Tag},
     layers,
 };
 
@@ -26,23 +24,15 @@ const MOST: usize = 20_000;
 /// The tags of a layout, ours or another tool's, in the order of its `index.json`. An image that has no name there is
 /// called by its digest.
 pub fn read(folder: &Path) -> Result<Vec<Tag>, LayoutError> {
-    check_version(folder)?;
-    let index = files::read(&folder.join(INDEX), LONGEST)?;
-    let roots =
-        images::read_index(&index).map_err(|reason| LayoutError::Index { folder: folder.to_owned(), reason })?;
     let mut read = 0;
     let mut tags = Vec::new();
-    for root in roots {
-        let digest = root.digest.to_string();
-        let name: RefName = root
-            .annotations
-            .get(annotation::REF_NAME)
-            .unwrap_or(&digest)
+    for LayoutEntry { name, reference, root } in Layout::open(folder)?.entries()? {
+        let name: RefName = name
+            .unwrap_or_else(|| root.digest.to_string())
             .parse()
             .map_err(|reason| LayoutError::Name { folder: folder.to_owned(), reason })?;
-        let reference = root.annotations.get(annotation::CONTAINERD_NAME).cloned();
         let mut walk = Walk { folder, tag: &name, read: &mut read, nested: Vec::new(), images: Vec::new() };
-        if !is_index(&root) && !is_manifest(&root) {
+        if !root.is_document() {
             return Err(LayoutError::Kind { folder: folder.to_owned(), tag: name, media_type: root.media_type });
         }
         walk.descend(&root, 0)?;
@@ -85,23 +75,6 @@ fn unpack(folder: &Path, tag: &RefName, layer: &Descriptor) -> Result<u64, Layou
     Err(LayoutError::Document { folder: folder.to_owned(), tag: tag.clone(), digest: layer.digest, reason })
 }
 
-/// `oci-layout` (`image-layout.md`): of version 1.0.0 everywhere so far.
-fn check_version(folder: &Path) -> Result<(), LayoutError> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Marker {
-        image_layout_version: String,
-    }
-    let marker = match files::read(&folder.join(MARKER), 4096) {
-        Err(error) if error.is_not_found() => return Err(LayoutError::NoLayout { folder: folder.to_owned() }),
-        marker => marker?,
-    };
-    match serde_json::from_slice::<Marker>(&marker) {
-        Ok(marker) if marker.image_layout_version.starts_with("1.0.") => Ok(()),
-        _ => Err(LayoutError::Version { folder: folder.to_owned() }),
-    }
-}
-
 /// The way from a tag down to its manifests.
 struct Walk<'a> {
     folder: &'a Path,
@@ -113,7 +86,7 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn descend(&mut self, descriptor: &Descriptor, depth: usize) -> Result<(), LayoutError> {
-        if is_manifest(descriptor) {
+        if !descriptor.is_index() {
             return self.image(descriptor);
         }
         if depth > DEEPEST {
@@ -128,13 +101,13 @@ impl Walk<'_> {
         for child in &children {
             // Attestations of BuildKit are listed as images for the platform unknown/unknown. Entries of other types are
             // to be ignored (`image-index.md`).
-            if child.platform.as_ref().is_some_and(|platform| platform.os == "unknown") {
+            if child.platform.as_ref().is_some_and(|platform| platform.is_unknown()) {
                 continue;
             }
-            if is_index(child) {
+            if child.is_index() {
                 self.nested.push(child.clone());
                 self.descend(child, depth + 1)?;
-            } else if is_manifest(child) {
+            } else if child.is_document() {
                 self.image(child)?;
             }
         }
@@ -188,14 +161,6 @@ impl Walk<'_> {
         let (folder, tag) = (self.folder.to_owned(), self.tag.clone());
         LayoutError::Document { folder, tag, digest: descriptor.digest, reason }
     }
-}
-
-fn is_index(descriptor: &Descriptor) -> bool {
-    [media_type::INDEX, media_type::DOCKER_INDEX].contains(&descriptor.media_type.as_str())
-}
-
-fn is_manifest(descriptor: &Descriptor) -> bool {
-    [media_type::MANIFEST, media_type::DOCKER_MANIFEST].contains(&descriptor.media_type.as_str())
 }
 
 fn blob_path(folder: &Path, descriptor: &Descriptor) -> PathBuf {

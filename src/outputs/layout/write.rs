@@ -48,13 +48,13 @@ pub fn write(store: &Store, folder: &Path, tags: &[Tag]) -> Result<Written, Layo
 }
 
 /// Marks the folder as a layout, unless it is something else.
-fn claim(folder: &Path) -> Result<(), LayoutError> {
+pub(super) fn claim(folder: &Path) -> Result<(), LayoutError> {
     let marker = folder.join(MARKER);
     let foreign = || files::names(folder).map(|names| names.iter().any(|name| !files::is_temporary(name)));
     if !files::exists(&marker) && foreign()? {
         return Err(LayoutError::Foreign { folder: folder.to_owned() });
     }
-    Ok(files::write(&marker, br#"{"imageLayoutVersion":"1.0.0"}"#, 0o644)?)
+    Ok(files::write(&marker, images::LAYOUT_MARKER, 0o644)?)
 }
 
 fn add<'a>(store: &Store, folder: &Path, blobs: impl Iterator<Item = &'a Digest>) -> Result<usize, LayoutError> {

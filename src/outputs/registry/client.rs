@@ -12,12 +12,14 @@ use super::{
 };
 use crate::{
     base::{Blob, Digest},
-    images::reference::{Reference, Repository, api_host},
+    images::{
+        Descriptor,
+        media_type::{DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST},
+        reference::{Reference, Repository, api_host},
+    },
     outputs::{
         credentials::Login,
-        source::{
-            DOCKER_LIST, DOCKER_MANIFEST, Descriptor, Document, LARGEST_MANIFEST, Manifest, OCI_INDEX, OCI_MANIFEST,
-        },
+        source::{self, LARGEST_MANIFEST, Manifest},
     },
 };
 
@@ -123,7 +125,7 @@ impl Registry {
             return Ok(Some(digest));
         }
         // The header is optional; the bytes are not.
-        Ok(Some(self.manifest(reference).await?.descriptor.blob.digest))
+        Ok(Some(self.manifest(reference).await?.descriptor.digest))
     }
 
     /// Reads a manifest or an index, and checks it against the digest that was asked for or that the registry names.
@@ -141,14 +143,14 @@ impl Registry {
                 return Err(RegistryError::WrongDigest { doing, expected, actual: digest.to_string() });
             }
         }
-        let document = Document::read(digest, &bytes, &media_type)?;
-        let descriptor = Descriptor { media_type, blob: Blob { digest, size: bytes.len() as u64 }, platform: None };
-        Ok(Manifest { descriptor, bytes, document })
+        let descriptor = Descriptor::new(&media_type, Blob { digest, size: bytes.len() as u64 });
+        let links = source::read_links(&descriptor, &bytes)?;
+        Ok(Manifest { descriptor, bytes, links })
     }
 
     /// Writes a manifest or an index under its digest, or under a tag, and confirms that it is there.
     pub(super) async fn put_manifest(&self, reference: &Reference, manifest: &Manifest) -> Result<(), RegistryError> {
-        let digest = manifest.descriptor.blob.digest;
+        let digest = manifest.descriptor.digest;
         let doing = format!("writing {reference}");
         let call = self
             .manifest_call(&Method::PUT, reference, &doing)?
@@ -178,7 +180,7 @@ impl Registry {
         if *method == Method::PUT {
             return Ok(call);
         }
-        Ok(call.header(header::ACCEPT, [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST].join(", ")))
+        Ok(call.header(header::ACCEPT, [INDEX, MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST].join(", ")))
     }
 
     pub(super) fn url(

@@ -7,7 +7,7 @@
 //! leads to has been confirmed.
 //!
 //! ```text
-//! push -> (upload, client) -> transport -> auth        pull -> (client) -> ...
+//! push -> (upload, client) -> transport -> auth        (pull, remote) -> client -> ...
 //! ```
 //!
 //! What images mean is left to `images`, which logins exist to `credentials`, when to push to the pipeline.
@@ -17,6 +17,7 @@ mod client;
 mod error;
 mod pull;
 mod push;
+mod remote;
 mod retry;
 mod transport;
 mod upload;
@@ -25,6 +26,7 @@ pub use client::Registry;
 pub use error::{Conflict, RegistryError};
 pub use pull::pull;
 pub use push::{Existing, Moved, Plan, PlannedTag, PushOptions, Pushed, plan, push};
+pub use remote::Remote;
 pub use retry::Retry;
 pub use transport::Settings;
 pub use upload::Meter;

@@ -18,9 +18,12 @@ use crate::{
         digest::Hashing,
         progress::{Progress, SharedProgress},
     },
-    images::reference::{Reference, Repository},
+    images::{
+        Descriptor, Links,
+        reference::{Reference, Repository},
+    },
     inputs::store::Store,
-    outputs::source::{self, Descriptor, Document, SourceError},
+    outputs::source::{self, SourceError},
 };
 
 /// Some bytes of an answer, in whatever buffer they came.
@@ -36,18 +39,18 @@ pub async fn pull(
 ) -> Result<Descriptor, RegistryError> {
     let root = registry.manifest(reference).await?;
     store.put(&root.bytes).map_err(SourceError::from)?;
-    let mut open = vec![root.document.clone()];
+    let mut open = vec![root.links.clone()];
     let mut seen = 1_usize;
     while let Some(document) = open.pop() {
         for child in document.children() {
-            if child.is_manifest() && matches!(document, Document::Index { .. }) {
+            if child.is_document() && matches!(document, Links::Index { .. }) {
                 seen += 1;
                 if seen > source::MOST_MANIFESTS {
-                    return Err(SourceError::TooDeep { digest: root.descriptor.blob.digest }.into());
+                    return Err(SourceError::TooDeep { digest: root.descriptor.digest }.into());
                 }
                 open.push(registry.pull_manifest(&reference.repository, child, store).await?);
-            } else if !child.is_foreign() && !store.has(&child.blob) {
-                registry.pull_blob(&reference.repository, child.blob, store, progress.as_ref()).await?;
+            } else if !child.is_foreign() && !store.has(&child.blob()) {
+                registry.pull_blob(&reference.repository, child.blob(), store, progress.as_ref()).await?;
             }
         }
     }
@@ -62,12 +65,12 @@ impl Registry {
         repository: &Repository,
         child: &Descriptor,
         store: &Store,
-    ) -> Result<Document, RegistryError> {
-        let manifest = self.manifest(&repository.at(child.blob.digest)).await?;
+    ) -> Result<Links, RegistryError> {
+        let manifest = self.manifest(&repository.at(child.digest)).await?;
         // Read as what the index says it is, not as what the registry delivers it as.
-        let document = Document::read(child.blob.digest, &manifest.bytes, &child.media_type)?;
+        let links = source::read_links(child, &manifest.bytes)?;
         store.put(&manifest.bytes).map_err(SourceError::from)?;
-        Ok(document)
+        Ok(links)
     }
 
     async fn pull_blob(
@@ -78,14 +81,9 @@ impl Registry {
         progress: &dyn Progress,
     ) -> Result<(), RegistryError> {
         let meter = Meter::new(progress.start(&format!("pull {}", blob.digest.short()), Some(blob.size)));
-        let scratch = store.scratch().map_err(SourceError::from)?;
-        let path = scratch.path().join("blob");
-        let file = crate::host::files::Pending::new_in(scratch.path());
-        let file = file.map_err(|error| SourceError::Store(error.into()))?;
-        let file = self.read_blob(repository, blob, file, &meter).await?;
-        // It has been checked; the store hashes it once more as it takes it, as it does with everything.
-        let stored = file.commit(&path, 0o444).map_err(Into::into).and_then(|()| store.put_file(&path));
-        stored.map_err(SourceError::from)?;
+        let writer = store.clone().into_writer().map_err(SourceError::from)?;
+        let writer = self.read_blob(repository, blob, writer, &meter).await?;
+        writer.finish_expecting(&blob.digest).map_err(SourceError::from)?;
         meter.done("fetched");
         Ok(())
     }

@@ -18,8 +18,11 @@ use super::{
 };
 use crate::{
     base::{Blob, Digest, progress::SharedProgress, size::Bytes},
-    images::reference::{Reference, Repository},
-    outputs::source::{self, Document, Manifest, Source, Tag},
+    images::{
+        Links,
+        reference::{Reference, Repository},
+    },
+    outputs::source::{self, Manifest, Source, Tag},
 };
 
 /// What happens to a tag that exists with another digest.
@@ -110,7 +113,7 @@ impl PlannedTag {
     }
 
     pub fn digest(&self) -> Digest {
-        self.root.descriptor.blob.digest
+        self.root.descriptor.digest
     }
 }
 
@@ -150,7 +153,7 @@ pub async fn plan(
     for tag in tags {
         let of_repository = by_repository.entry(&tag.reference.repository).or_default();
         let known = of_repository.entry(&tag.reference).or_insert(tag);
-        if known.root.blob != tag.root.blob {
+        if known.root.blob() != tag.root.blob() {
             return Err(RegistryError::Ambiguous { reference: tag.reference.clone() });
         }
     }
@@ -204,15 +207,15 @@ impl Target {
             let below = source::manifests(source, &tag.root)?;
             roots.extend(below.last().cloned());
             for manifest in below {
-                if !known.insert(manifest.descriptor.blob.digest) {
+                if !known.insert(manifest.descriptor.digest) {
                     continue;
                 }
-                let is_index = matches!(manifest.document, Document::Index { .. });
-                let children = manifest.document.children().into_iter();
+                let is_index = matches!(manifest.links, Links::Index { .. });
+                let children = manifest.links.children().into_iter();
                 blobs.extend(
                     children
-                        .filter(|child| !(child.is_foreign() || is_index && child.is_manifest()))
-                        .map(|child| child.blob),
+                        .filter(|child| !(child.is_foreign() || is_index && child.is_document()))
+                        .map(|child| child.blob()),
                 );
                 manifests.push(manifest);
             }
@@ -225,7 +228,7 @@ impl Target {
             .map(|blob| async move { registry.has_blob(repository, &blob).await.map(|found| (blob, found)) });
         let found: Vec<_> = found.buffered(jobs).try_collect().await?;
         let manifests = stream::iter(manifests).map(|manifest| async move {
-            let digest = manifest.descriptor.blob.digest;
+            let digest = manifest.descriptor.digest;
             let there = registry.tag_digest(&repository.at(digest)).await?;
             Ok::<_, RegistryError>((there != Some(digest)).then_some(manifest))
         });
@@ -313,9 +316,9 @@ impl Target {
 
     async fn send_manifests(&self, jobs: usize) -> Result<(), RegistryError> {
         let (indexes, images): (Vec<_>, Vec<_>) =
-            self.manifests.iter().partition(|manifest| matches!(manifest.document, Document::Index { .. }));
+            self.manifests.iter().partition(|manifest| matches!(manifest.links, Links::Index { .. }));
         let send = |manifest: &Manifest| {
-            let reference = self.repository.at(manifest.descriptor.blob.digest);
+            let reference = self.repository.at(manifest.descriptor.digest);
             let manifest = manifest.clone();
             async move { self.registry.put_manifest(&reference, &manifest).await }
         };

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{Code, Verifier};
-use crate::outputs::source::Descriptor;
+use crate::images::Descriptor;
 
 /// Of OCI's image config and of Docker's, whose form it has.
 const CONFIGS: [&str; 2] =
@@ -42,12 +42,12 @@ pub(super) struct Config {
 
 impl Verifier<'_> {
     pub(super) fn config(&mut self, node: &Descriptor, config: &Descriptor, layers: usize) -> Option<Config> {
-        let subject = format!("config {}", config.blob.digest);
+        let subject = format!("config {}", config.digest);
         if !CONFIGS.contains(&config.media_type.as_str()) {
             let message = format!("`{}` is no media type of an image's config", config.media_type.escape_debug());
             self.find(Code::MediaType, &subject, message);
         }
-        let bytes = self.small(&config.blob, &subject)?;
+        let bytes = self.small(&config.blob(), &subject)?;
         let raw: Raw = match serde_json::from_slice(&bytes) {
             Ok(raw) => raw,
             Err(error) => {
@@ -77,13 +77,14 @@ impl Verifier<'_> {
         let own = format!("{}/{}", raw.os, raw.architecture);
         let variant = raw.variant.as_deref().filter(|variant| !variant.is_empty());
         let full = variant.map_or_else(|| own.clone(), |variant| format!("{own}/{variant}"));
-        if let Some(said) = &node.platform {
+        let said = node.platform.as_ref().map(ToString::to_string);
+        if let Some(said) = &said {
             // Either side may leave the variant out; arm64 implies v8.
             let same = *said == full || *said == own || variant.is_none() && said.starts_with(&format!("{own}/"));
             if !same {
                 self.find(Code::PlatformMismatch, subject, format!("it is for {full}, the index says {said}"));
             }
         }
-        self.report.platforms.push(node.platform.clone().unwrap_or(full).escape_debug().to_string());
+        self.report.platforms.push(said.unwrap_or(full).escape_debug().to_string());
     }
 }

@@ -2,30 +2,19 @@
 
 use std::{
     collections::BTreeMap,
-    io::{self, BufReader, Read},
+    io::{self, Read},
 };
 
 use super::Code;
-use crate::base::{Digest, digest::Hashing};
+use crate::{
+    base::{Digest, digest::Hashing},
+    outputs::entries::{self, Compression},
+};
 
 /// A layer that unpacks to more is taken for a bomb.
 const LARGEST: u64 = 16 << 30;
 
-/// More entries than the largest of distributions has.
-const MOST_ENTRIES: usize = 2_000_000;
-
-/// `PATH_MAX` many times over; the headers for long names and attributes are held in memory.
-const LARGEST_EXTENSION: u64 = 1 << 20;
-
 const MOST_PROBLEMS: usize = 100;
-
-/// How a layer is packed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Compression {
-    None,
-    Gzip,
-    Zstd,
-}
 
 /// What was learnt from a layer.
 #[derive(Clone, Debug, Default)]
@@ -36,22 +25,6 @@ pub(super) struct LayerFacts {
     pub(super) problems: Vec<(Code, String, String)>,
     /// The ELF machines of programs and libraries, by path; of many for one machine the first few.
     pub(super) machines: Vec<(String, u16)>,
-}
-
-/// How a media type says that a layer is packed; `None` where it is no layer.
-pub(super) fn compression(media_type: &str) -> Option<Compression> {
-    match media_type {
-        "application/vnd.oci.image.layer.v1.tar" | "application/vnd.docker.image.rootfs.diff.tar" => {
-            Some(Compression::None)
-        }
-        "application/vnd.oci.image.layer.v1.tar+gzip" | "application/vnd.docker.image.rootfs.diff.tar.gzip" => {
-            Some(Compression::Gzip)
-        }
-        "application/vnd.oci.image.layer.v1.tar+zstd" | "application/vnd.docker.image.rootfs.diff.tar.zstd" => {
-            Some(Compression::Zstd)
-        }
-        _ => None,
-    }
 }
 
 /// The machine that programs for a Go architecture have, if `machine` is neither that nor one that the same processors
@@ -74,20 +47,7 @@ pub(super) fn foreign_machine(architecture: &str, machine: u16) -> Option<u16> {
 /// Reads a layer; gives back the reader of its packed bytes, which may not be at its end.
 pub(super) fn read<R: Read>(mut packed: Hashing<R>, compression: Compression) -> (LayerFacts, Hashing<R>) {
     let mut facts = LayerFacts::default();
-    let unpacked = match compression {
-        Compression::None => tar_and_rest(&mut packed, &mut facts),
-        Compression::Gzip => {
-            tar_and_rest(flate2::bufread::MultiGzDecoder::new(BufReader::new(&mut packed)), &mut facts)
-        }
-        Compression::Zstd => match zstd::Decoder::new(&mut packed) {
-            Ok(mut decoder) => {
-                // 128 MiB, the window that containers/image and containerd take.
-                let bounded = decoder.window_log_max(27);
-                bounded.and_then(|()| tar_and_rest(decoder, &mut facts))
-            }
-            Err(error) => Err(error),
-        },
-    };
+    let unpacked = entries::unpacked(&mut packed, compression).and_then(|tar| tar_and_rest(tar, &mut facts));
     match unpacked {
         Ok(got) => facts.diff_id = got,
         Err(error) => facts.problem(Code::LayerCompression, "", format!("it cannot be unpacked: {error}")),
@@ -101,7 +61,7 @@ fn tar_and_rest<R: Read>(unpacked: R, facts: &mut LayerFacts) -> io::Result<Opti
     let noticing = Noticing { inner: unpacked, failed: &failed };
     let mut stream = Hashing::new(noticing.take(LARGEST));
     let mut archive = tar::Archive::new(&mut stream);
-    let read = entries(&mut archive, facts);
+    let read = examine(&mut archive, facts);
     if let Some(error) = failed.take() {
         return Err(error);
     }
@@ -137,69 +97,27 @@ impl<R: Read> Read for Noticing<'_, R> {
     }
 }
 
-/// Names that stand in their own entries before the entry they are for.
-#[derive(Default)]
-struct Extensions {
-    path: Option<Vec<u8>>,
-    link: Option<Vec<u8>>,
-}
-
-fn entries<R: Read>(archive: &mut tar::Archive<R>, facts: &mut LayerFacts) -> io::Result<()> {
-    let malformed = |text: &str| io::Error::new(io::ErrorKind::InvalidData, text.to_owned());
+fn examine<R: Read>(archive: &mut tar::Archive<R>, facts: &mut LayerFacts) -> io::Result<()> {
     let mut seen = BTreeMap::new();
-    let mut extensions = Extensions::default();
-    // Raw, because the library would read a hostile long name of any length into memory.
-    for (count, entry) in archive.entries()?.raw(true).enumerate() {
-        let mut entry = entry?;
-        if count >= MOST_ENTRIES {
-            return Err(malformed("more entries than any honest layer has"));
-        }
-        let kind = entry.header().entry_type();
-        let extends = kind.is_gnu_longname() || kind.is_gnu_longlink() || kind.is_pax_local_extensions();
-        if extends || kind.is_pax_global_extensions() {
-            if entry.size() > LARGEST_EXTENSION {
-                return Err(malformed("a header of more than 1 MiB"));
-            }
-            let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes)?;
-            if kind.is_gnu_longname() {
-                extensions.path = Some(until_nul(&bytes));
-            } else if kind.is_gnu_longlink() {
-                extensions.link = Some(until_nul(&bytes));
-            } else if kind.is_pax_local_extensions() {
-                pax(&bytes, &mut extensions)?;
-            }
-            continue;
-        }
-        if kind.is_gnu_sparse() {
-            return Err(malformed("a sparse file, which not every runtime unpacks"));
-        }
-        let names = std::mem::take(&mut extensions);
-        let path = names.path.unwrap_or_else(|| entry.path_bytes().into_owned());
-        let path = facts.path(&path);
-        let is_folder = kind.is_dir();
+    entries::each(archive, &mut |mut member| {
+        let path = facts.path(&member.path);
+        let is_folder = member.kind.is_dir();
         if let Some(was_folder) = seen.insert(path.clone(), is_folder)
             // A folder that is named twice is one folder; of a file, which of the two counts is up to the runtime.
             && !(is_folder && was_folder)
         {
             facts.problem(Code::PathDuplicate, &path, "the layer holds it twice");
         }
-        if kind.is_hard_link() {
-            let link =
-                names.link.or_else(|| entry.link_name_bytes().map(std::borrow::Cow::into_owned)).unwrap_or_default();
-            if escapes(&link) {
-                let link = String::from_utf8_lossy(&link).escape_debug().to_string();
-                facts.problem(Code::LinkEscapes, &path, format!("it is a hard link to `{link}`"));
-            }
+        let link = member.link.as_deref().unwrap_or_default();
+        if member.kind.is_hard_link() && entries::escapes(link) {
+            let link = String::from_utf8_lossy(link).escape_debug().to_string();
+            facts.problem(Code::LinkEscapes, &path, format!("it is a hard link to `{link}`"));
         }
-        if kind.is_block_special() || kind.is_character_special() {
+        if member.kind.is_block_special() || member.kind.is_character_special() {
             facts.problem(Code::PathDevice, &path, "it is a device node");
         }
-        if kind.is_file() {
-            facts.program(&path, &mut entry)?;
-        }
-    }
-    Ok(())
+        if member.kind.is_file() { facts.program(&path, &mut member.body) } else { Ok(()) }
+    })
 }
 
 impl LayerFacts {
@@ -211,12 +129,12 @@ impl LayerFacts {
 
     /// The one form of a path, with what is wrong with it noted.
     fn path(&mut self, bytes: &[u8]) -> String {
-        let text = String::from_utf8_lossy(bytes).escape_debug().to_string();
-        if escapes(bytes) {
+        let path = entries::shown(bytes);
+        if entries::escapes(bytes) {
+            let text = String::from_utf8_lossy(bytes).escape_debug().to_string();
             self.problem(Code::PathEscapes, &text, "it leaves the root file system");
         }
-        let parts = text.split('/').filter(|part| !part.is_empty() && *part != ".");
-        parts.collect::<Vec<_>>().join("/")
+        path
     }
 
     /// Notes the machine of an ELF program or library (`e_type` EXEC or DYN).
@@ -239,48 +157,9 @@ impl LayerFacts {
     }
 }
 
-/// Whether a path has a `..`, or begins at the root of whoever unpacks it.
-fn escapes(path: &[u8]) -> bool {
-    path.is_empty()
-        || path.contains(&0)
-        || path.starts_with(b"/")
-        || path.split(|c| *c == b'/').any(|part| part == b"..")
-}
-
-fn until_nul(bytes: &[u8]) -> Vec<u8> {
-    bytes.split(|c| *c == 0).next().unwrap_or_default().to_vec()
-}
-
-/// The names in a PAX extended header: records `<length> <key>=<value>\n`.
-fn pax(bytes: &[u8], extensions: &mut Extensions) -> io::Result<()> {
-    for record in tar::PaxExtensions::new(bytes) {
-        let record = record?;
-        match record.key_bytes() {
-            b"path" => extensions.path = Some(record.value_bytes().to_vec()),
-            b"linkpath" => extensions.link = Some(record.value_bytes().to_vec()),
-            // Only files beyond 8 GiB need it, and raw entries do not honour it.
-            b"size" => {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "a file whose size only a PAX record has"));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn paths_that_leave_the_root_are_seen() {
-        for path in ["..", "a/../b", "/etc", "", "a\0b", "../x"] {
-            assert!(escapes(path.as_bytes()), "{path:?}");
-        }
-        for path in ["a", "./a", "a..b/...", "a/"] {
-            assert!(!escapes(path.as_bytes()), "{path:?}");
-        }
-    }
 
     #[test]
     fn a_processor_runs_its_own_programs_and_its_forebears() {

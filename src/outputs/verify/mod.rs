@@ -16,10 +16,14 @@ use std::{
 use serde::{Serialize, Serializer};
 
 use self::layer::LayerFacts;
-use super::source::{
-    DOCKER_LIST, DOCKER_MANIFEST, Descriptor, Document, LARGEST_MANIFEST, OCI_INDEX, OCI_MANIFEST, Source, SourceError,
+use super::{
+    entries,
+    source::{LARGEST_MANIFEST, Source, SourceError},
 };
-use crate::base::{Blob, Digest, digest::Hashing};
+use crate::{
+    base::{Blob, Digest, digest::Hashing},
+    images::{Descriptor, Links, OciPlatform},
+};
 
 /// Deeper or larger indexes are a loop or an attack.
 const DEEPEST: usize = 4;
@@ -153,31 +157,22 @@ impl Verifier<'_> {
     }
 
     fn document(&mut self, node: &Descriptor, depth: usize) {
-        let subject = format!("manifest {}", node.blob.digest);
+        let subject = format!("manifest {}", node.digest);
         if depth > DEEPEST || self.seen.len() >= MOST_MANIFESTS {
             return self.find(Code::IndexTooDeep, subject, "the index holds too many levels or manifests");
         }
-        if !matches!(node.media_type.as_str(), OCI_INDEX | OCI_MANIFEST | DOCKER_LIST | DOCKER_MANIFEST) {
+        if !node.is_document() {
             let message = format!("`{}` is no media type of a manifest or index", node.media_type.escape_debug());
             self.find(Code::MediaType, &subject, message);
         }
-        if !self.seen.insert(node.blob.digest) {
+        if !self.seen.insert(node.digest) {
             return;
         }
-        let Some(bytes) = self.small(&node.blob, &subject) else { return };
-        match Document::read(node.blob.digest, &bytes, &node.media_type) {
-            Ok(Document::Index { manifests }) => self.index(&manifests, &subject, depth),
-            Ok(Document::Image { config, layers }) => self.image(node, &config, &layers),
+        let Some(bytes) = self.small(&node.blob(), &subject) else { return };
+        match Links::read(&bytes, &node.media_type) {
+            Ok(Links::Index { manifests }) => self.index(&manifests, &subject, depth),
+            Ok(Links::Image { config, layers }) => self.image(node, &config, &layers),
             Err(error) => self.find(Code::DocumentMalformed, &subject, error.to_string()),
-        }
-        self.schema(&bytes, &subject);
-    }
-
-    /// Both specifications ask for 2, and old clients refuse anything else.
-    fn schema(&mut self, bytes: &[u8], subject: &str) {
-        let value: Option<serde_json::Value> = serde_json::from_slice(bytes).ok();
-        if value.is_some_and(|value| value["schemaVersion"] != 2) {
-            self.find(Code::DocumentMalformed, subject, "`schemaVersion` is not 2");
         }
     }
 
@@ -185,12 +180,12 @@ impl Verifier<'_> {
         let mut platforms = BTreeSet::new();
         for child in manifests {
             match &child.platform {
-                Some(platform) if !platforms.insert(platform) && platform != UNKNOWN => {
+                Some(platform) if !platforms.insert(platform) && !platform.is_unknown() => {
                     self.find(Code::PlatformDuplicate, subject, format!("two manifests are for {platform}"));
                 }
-                None if matches!(child.media_type.as_str(), OCI_MANIFEST | DOCKER_MANIFEST) => {
+                None if child.is_document() && !child.is_index() => {
                     let message =
-                        format!("the manifest {} has no platform, so that clients cannot choose it", child.blob.digest);
+                        format!("the manifest {} has no platform, so that clients cannot choose it", child.digest);
                     self.find(Code::PlatformMissing, subject, message);
                 }
                 _ => {}
@@ -201,19 +196,19 @@ impl Verifier<'_> {
 
     fn image(&mut self, node: &Descriptor, config: &Descriptor, layers: &[Descriptor]) {
         // BuildKit's attestations are manifests whose layers are statements, for a platform that nobody has.
-        if node.platform.as_deref() == Some(UNKNOWN) {
+        if node.platform.as_ref().is_some_and(OciPlatform::is_unknown) {
             for descriptor in std::iter::once(config).chain(layers) {
-                self.plain_blob(&descriptor.blob);
+                self.plain_blob(&descriptor.blob());
             }
             return;
         }
         let config = self.config(node, config, layers.len());
         for (position, layer) in layers.iter().enumerate() {
-            let subject = format!("layer {}", layer.blob.digest);
+            let subject = format!("layer {}", layer.digest);
             if layer.is_foreign() {
                 continue;
             }
-            let facts = match self.layers.get(&layer.blob.digest) {
+            let facts = match self.layers.get(&layer.digest) {
                 Some(facts) => facts.clone(),
                 None => self.layer(layer, &subject),
             };
@@ -234,13 +229,13 @@ impl Verifier<'_> {
     }
 
     fn layer(&mut self, layer: &Descriptor, subject: &str) -> LayerFacts {
-        let Some(compression) = layer::compression(&layer.media_type) else {
+        let Some(compression) = entries::compression(&layer.media_type) else {
             let message = format!("`{}` is no media type of a layer", layer.media_type.escape_debug());
             self.find(Code::MediaType, subject, message);
-            self.plain_blob(&layer.blob);
+            self.plain_blob(&layer.blob());
             return LayerFacts::default();
         };
-        let reader = match self.source.open(&layer.blob, 0) {
+        let reader = match self.source.open(&layer.blob(), 0) {
             Ok(reader) => reader,
             Err(error) => {
                 self.unreadable(&error, subject);
@@ -252,8 +247,8 @@ impl Verifier<'_> {
             let subject = if path.is_empty() { subject.to_owned() } else { format!("{subject}: {path}") };
             self.find(*code, subject, message.as_str());
         }
-        self.finish(rest, &layer.blob, subject);
-        self.layers.insert(layer.blob.digest, facts.clone());
+        self.finish(rest, &layer.blob(), subject);
+        self.layers.insert(layer.digest, facts.clone());
         facts
     }
 
@@ -318,6 +313,3 @@ impl Verifier<'_> {
         self.find(code, subject, error.to_string());
     }
 }
-
-/// The platform of manifests that are for no machine.
-const UNKNOWN: &str = "unknown/unknown";

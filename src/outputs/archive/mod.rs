@@ -4,15 +4,20 @@
 //! are. A Docker archive is an OCI layout with a `manifest.json` beside it, because Engines before 25 read nothing else
 //! (moby, image/tarexport/load.go) and containerd reads the layout.
 
+mod read;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{self, Write},
 };
 
-use serde_json::{Value, json};
+use super::source::{self, CopyError, Manifest, Source, SourceError, Tag};
+use crate::{
+    base::{Blob, Digest, Platform},
+    images::{self, Descriptor, DockerImage, EncodeError, LayoutEntry, Links},
+};
 
-use super::source::{self, CopyError, Descriptor, Document, Manifest, Source, SourceError, Tag};
-use crate::base::{Blob, Digest, Platform};
+pub use read::{ArchiveFile, ReadArchiveError};
 
 /// The files of an archive, in the order in which they are written.
 pub struct Archive {
@@ -30,6 +35,8 @@ enum Content {
 pub enum ArchiveError {
     #[error(transparent)]
     Source(#[from] SourceError),
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
     #[error("writing the archive: {0}")]
     Write(#[source] io::Error),
     #[error("two images are to be called {0}: give each its own name")]
@@ -37,42 +44,42 @@ pub enum ArchiveError {
 }
 
 impl Archive {
-    /// An OCI layout with all platforms of the tags.
-    pub fn oci(source: &dyn Source, tags: &[Tag]) -> Result<Self, ArchiveError> {
+    /// An OCI layout with all platforms of the images.
+    pub fn oci(source: &dyn Source, entries: &[LayoutEntry]) -> Result<Self, ArchiveError> {
         let mut blobs = BTreeSet::new();
-        let mut index = Vec::new();
-        for tag in sorted(tags)? {
-            for manifest in source::manifests(source, &tag.root)? {
+        for entry in entries {
+            for manifest in source::manifests(source, &entry.root)? {
                 add_blobs(&manifest, &mut blobs);
             }
-            index.push(entry(tag, &tag.root));
         }
-        Ok(Self { files: layout(&index, None, blobs), images: BTreeMap::new() })
+        Ok(Self { files: layout(entries.to_vec(), None, blobs)?, images: BTreeMap::new() })
     }
 
     /// What the Docker Engine loads: one platform of the tags.
     pub fn docker(source: &dyn Source, tags: &[Tag], platform: Platform) -> Result<Self, ArchiveError> {
         let mut blobs = BTreeSet::new();
-        let (mut index, mut loads) = (Vec::new(), BTreeMap::<Digest, (Value, Vec<Value>, Vec<String>)>::new());
+        let (mut entries, mut loads) = (Vec::new(), BTreeMap::<Digest, DockerImage>::new());
         let mut images = BTreeMap::new();
-        for tag in sorted(tags)? {
+        for tag in tags {
             let manifest = source::for_platform(source, &tag.root, platform)?;
             add_blobs(&manifest, &mut blobs);
-            index.push(entry(tag, &manifest.descriptor));
-            let Document::Image { config, layers } = &manifest.document else { continue };
+            entries.push(LayoutEntry { root: manifest.descriptor.clone(), ..LayoutEntry::from(tag) });
+            let Links::Image { config, layers } = &manifest.links else { continue };
             let name = tag.reference.to_string();
-            images.insert(name.clone(), (config.blob.digest, manifest.descriptor.blob.digest));
-            let load = loads.entry(manifest.descriptor.blob.digest).or_insert_with(|| {
-                let layers = layers.iter().map(|layer| json!(path(&layer.blob.digest))).collect();
-                (json!(path(&config.blob.digest)), layers, Vec::new())
+            images.insert(name.clone(), (config.digest, manifest.descriptor.digest));
+            let load = loads.entry(manifest.descriptor.digest).or_insert_with(|| DockerImage {
+                config: path(&config.digest),
+                repo_tags: Vec::new(),
+                layers: layers.iter().map(|layer| path(&layer.digest)).collect(),
             });
-            load.2.push(name);
+            if !load.repo_tags.contains(&name) {
+                load.repo_tags.push(name);
+                load.repo_tags.sort();
+            }
         }
-        let loads = loads.into_values();
-        let loads: Vec<_> = loads
-            .map(|(config, layers, names)| json!({ "Config": config, "RepoTags": names, "Layers": layers }))
-            .collect();
-        Ok(Self { files: layout(&index, Some(&Value::Array(loads)), blobs), images })
+        let loads: Vec<_> = loads.into_values().collect();
+        let loads = images::encode_docker_manifest(&loads)?;
+        Ok(Self { files: layout(entries, Some(loads.bytes), blobs)?, images })
     }
 
     /// The archive's length in bytes.
@@ -122,58 +129,51 @@ impl From<CopyError> for ArchiveError {
     }
 }
 
-/// The tags by name, each name once.
-fn sorted(tags: &[Tag]) -> Result<Vec<&Tag>, ArchiveError> {
-    let mut sorted: Vec<&Tag> = tags.iter().collect();
-    sorted.sort_by_cached_key(|tag| tag.reference.to_string());
-    for pair in sorted.windows(2) {
-        if pair[0].reference == pair[1].reference && pair[0].root.blob != pair[1].root.blob {
-            return Err(ArchiveError::Ambiguous(pair[0].reference.to_string()));
-        }
+/// The entries of `index.json` in the order of their names, each once, named for tools that look for a tag (image-spec,
+/// annotations) and for containerd, which wants the whole name. Where two images have one short name, they have their
+/// long ones in its place.
+fn named(mut entries: Vec<LayoutEntry>) -> Result<Vec<LayoutEntry>, ArchiveError> {
+    let order = |entry: &LayoutEntry| (entry.reference.clone(), entry.name.clone(), entry.root.digest);
+    entries.sort_by_cached_key(order);
+    entries.dedup_by(|a, b| order(a) == order(b));
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for name in entries.iter().filter_map(|entry| entry.name.clone()) {
+        *counts.entry(name).or_default() += 1;
     }
-    sorted.dedup_by(|a, b| a.reference == b.reference);
-    Ok(sorted)
+    let shared = |entry: &LayoutEntry| entry.name.as_ref().is_some_and(|name| counts[name] > 1);
+    for entry in entries.iter_mut().filter(|entry| shared(entry)) {
+        entry.name = entry.reference.clone().or(entry.name.take());
+    }
+    let mut names = BTreeSet::new();
+    match entries.iter().filter_map(|entry| entry.name.as_ref()).find(|name| !names.insert(*name)) {
+        Some(twice) => Err(ArchiveError::Ambiguous(twice.clone())),
+        None => Ok(entries),
+    }
 }
 
 fn add_blobs(manifest: &Manifest, blobs: &mut BTreeSet<Blob>) {
-    blobs.insert(manifest.descriptor.blob);
-    if let Document::Image { config, layers } = &manifest.document {
+    blobs.insert(manifest.descriptor.blob());
+    if let Links::Image { config, layers } = &manifest.links {
         let carried = layers.iter().filter(|layer| !layer.is_foreign());
-        blobs.extend(std::iter::once(config).chain(carried).map(|descriptor| descriptor.blob));
+        blobs.extend(std::iter::once(config).chain(carried).map(Descriptor::blob));
     }
 }
 
-/// A descriptor in `index.json`, named for tools that look for a tag (image-spec, annotations) and for containerd, which
-/// wants the whole name.
-fn entry(tag: &Tag, root: &Descriptor) -> Value {
-    let mut entry = json!({
-        "mediaType": root.media_type,
-        "digest": root.blob.digest,
-        "size": root.blob.size,
-        "annotations": {
-            "io.containerd.image.name": tag.reference.to_string(),
-            "org.opencontainers.image.ref.name": tag.reference.tag_or_latest().to_string(),
-        },
-    });
-    if let Some(platform) = &root.platform {
-        let mut parts = platform.splitn(3, '/');
-        let names = ["os", "architecture", "variant"].into_iter();
-        entry["platform"] = names.zip(parts.by_ref()).map(|(name, part)| (name.to_owned(), json!(part))).collect();
-    }
-    entry
-}
-
-fn layout(index: &[Value], docker: Option<&Value>, blobs: BTreeSet<Blob>) -> Vec<(String, Content)> {
-    let index = json!({ "schemaVersion": 2, "mediaType": source::OCI_INDEX, "manifests": index });
+fn layout(
+    entries: Vec<LayoutEntry>,
+    docker: Option<Vec<u8>>,
+    blobs: BTreeSet<Blob>,
+) -> Result<Vec<(String, Content)>, ArchiveError> {
+    let index = images::encode_layout_entries(&named(entries)?)?;
     let mut files = vec![
-        ("oci-layout".to_owned(), Content::Bytes(json!({ "imageLayoutVersion": "1.0.0" }).to_string().into_bytes())),
-        ("index.json".to_owned(), Content::Bytes(index.to_string().into_bytes())),
+        ("oci-layout".to_owned(), Content::Bytes(images::LAYOUT_MARKER.to_vec())),
+        ("index.json".to_owned(), Content::Bytes(index.bytes)),
     ];
     if let Some(docker) = docker {
-        files.push(("manifest.json".to_owned(), Content::Bytes(docker.to_string().into_bytes())));
+        files.push(("manifest.json".to_owned(), Content::Bytes(docker)));
     }
     files.extend(blobs.into_iter().map(|blob| (path(&blob.digest), Content::Blob(blob))));
-    files
+    Ok(files)
 }
 
 fn path(digest: &Digest) -> String {

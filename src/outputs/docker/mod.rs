@@ -4,6 +4,8 @@
 //! unless another is asked for. Engines can run elsewhere than here (`DOCKER_HOST`), so it is the Engine that is asked
 //! what its platform is.
 
+mod run;
+
 use std::{
     io::{self, Write},
     sync::Arc,
@@ -19,9 +21,14 @@ use tokio::sync::mpsc;
 use super::{
     archive::{Archive, ArchiveError},
     registry::Meter,
-    source::{self, Document, Source, SourceError, Tag},
+    source::{self, Source, SourceError, Tag},
 };
-use crate::base::{Digest, Platform, platform::UnknownPlatform, progress::SharedProgress};
+use crate::{
+    base::{Digest, Platform, platform::UnknownPlatform, progress::SharedProgress},
+    images::Links,
+};
+
+pub use run::Ran;
 
 /// Seconds in which the Engine must begin to answer. It does so only after it has read the archive.
 const PATIENCE: u64 = 3600;
@@ -60,6 +67,10 @@ pub enum EngineError {
     Zstd { version: String, reference: String },
     #[error("loading into the Docker Engine {version}: {reason}")]
     Load { version: String, reason: String },
+    #[error("running {image} in the Docker Engine: {reason}")]
+    Run { image: String, reason: String },
+    #[error("running {image} in the Docker Engine: it did not end within {seconds} s")]
+    Slow { image: String, seconds: u64 },
     #[error("the Docker Engine took {reference} but has {actual} under that name, not {expected}: look into its logs")]
     Differs { reference: String, expected: Digest, actual: String },
     #[error(transparent)]
@@ -124,7 +135,7 @@ impl Engine {
         }
         for tag in tags {
             let manifest = source::for_platform(source, &tag.root, platform)?;
-            if let Document::Image { layers, .. } = manifest.document
+            if let Links::Image { layers, .. } = manifest.links
                 && layers.iter().any(|layer| layer.media_type.ends_with("zstd"))
             {
                 return Err(EngineError::Zstd { version: self.version.clone(), reference: tag.reference.to_string() });

@@ -1,0 +1,142 @@
+//! Where a build goes besides its layout: archives, root file systems, registries, the Docker Engine.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::super::publish;
+use crate::{
+    cli::{args, failure::Failure, output::Output, session::Session},
+    host::files::Scratch,
+    images::LayoutEntry,
+    outputs::{layout, registry, source::Source},
+    pipeline::{
+        Built, Work,
+        publish::{self as delivery, Extent, PublishError},
+    },
+    plan::Plan,
+    report::TagFacts,
+};
+
+/// Whether the outputs can be made of what is planned, before an hour of building.
+pub(super) fn check(args: &args::Build, plan: &Plan) -> Result<(), Failure> {
+    let Some(single) = args.output.iter().find(|output| output.is_single()) else { return Ok(()) };
+    if plan.cells() == 1 {
+        return Ok(());
+    }
+    let kind = if matches!(single, Output::Tar { .. }) { "tar" } else { "dir" };
+    Err(Failure::Usage(format!(
+        "type={kind} is the root file system of one image, and {} would be built\n  help: choose one with --kubernetes, \
+         --variant, --base and --platform",
+        plan.cells()
+    )))
+}
+
+/// The layout that every build writes: the one that was asked for, or one that vanishes, of links into the store.
+pub(super) enum Layout {
+    Named(PathBuf),
+    Passing(PathBuf, #[allow(dead_code, reason = "held until the build is delivered")] Scratch),
+}
+
+impl Layout {
+    pub(super) fn of(session: &Session, args: &args::Build) -> Result<Self, Failure> {
+        let named = args.output.iter().find_map(|output| match output {
+            Output::Oci { dest } => Some(dest.clone()),
+            _ => None,
+        });
+        if let Some(dest) = named {
+            return Ok(Self::Named(dest));
+        }
+        let scratch = session.store.scratch().map_err(|error| Failure::Layout(error.into()))?;
+        Ok(Self::Passing(scratch.path().join("layout"), scratch))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Named(path) | Self::Passing(path, _) => path,
+        }
+    }
+
+    pub(super) fn named(&self) -> Option<&Path> {
+        match self {
+            Self::Named(path) => Some(path),
+            Self::Passing(..) => None,
+        }
+    }
+}
+
+/// What delivering needs, found out before building, so that a wrong certificate file is told at once.
+pub(super) struct Deliveries {
+    registries: registry::Settings,
+}
+
+impl Deliveries {
+    pub(super) fn new(session: &Session, args: &args::Build) -> Result<Self, Failure> {
+        Ok(Self { registries: session.registries(&args.registries, &args.network.ca)? })
+    }
+
+    /// Writes, pushes and loads what was built.
+    pub(super) async fn deliver(
+        &self,
+        session: &Session,
+        args: &args::Build,
+        work: &Arc<Work>,
+        built: &Built,
+    ) -> Result<(), Failure> {
+        let mut layouts = 0;
+        for output in &args.output {
+            layouts += usize::from(matches!(output, Output::Oci { .. }));
+            if layouts > 1 || !matches!(output, Output::Oci { .. }) {
+                write(session, output.clone(), work, built).await?;
+            }
+        }
+        let facts = built
+            .tags
+            .iter()
+            .map(|tag| TagFacts::new(tag.reference.as_deref().unwrap_or(tag.name.as_str()), &tag.root, &tag.images))
+            .collect::<Vec<_>>();
+        if args.push || args.output.contains(&Output::Registry) {
+            let tags = delivery::built_tags(&built.tags)?;
+            let options = publish::options(&args.publish, publish::JOBS);
+            let source: Arc<dyn Source> = Arc::new(session.store.clone());
+            let sent =
+                delivery::push(&self.registries, source, &tags, options, Extent::Send, &session.progress).await?;
+            publish::note_outcome(session, &sent);
+        }
+        if args.load {
+            let tags = delivery::built_tags(&built.tags)?;
+            let source: Arc<dyn Source> = Arc::new(session.store.clone());
+            let loaded = delivery::load(session.docker_host(), source, &tags, None, &session.progress).await?;
+            session.progress.note(&format!("{} images loaded into {}", loaded.len(), session.docker_host()));
+        }
+        publish::write_files(&args.files, &facts)
+    }
+}
+
+async fn write(session: &Session, output: Output, work: &Arc<Work>, built: &Built) -> Result<(), Failure> {
+    let (store, progress) = (session.store.clone(), Arc::clone(&session.progress));
+    let (work, built) = (Arc::clone(work), built.clone());
+    let written = delivery::blocking("writing the images", move || match output {
+        Output::Registry => Ok(()),
+        Output::Oci { dest } => layout::write(&store, &dest, &built.tags).map(drop).map_err(PublishError::from),
+        Output::OciArchive { dest } => {
+            let tags = delivery::built_tags(&built.tags)?;
+            let entries: Vec<_> = tags.iter().map(LayoutEntry::from).collect();
+            delivery::oci_archive(&store, &entries, &dest, progress.as_ref())
+        }
+        Output::Docker { dest, platform } => {
+            let tags = delivery::built_tags(&built.tags)?;
+            let platform = delivery::docker_platform(&built.tags, platform);
+            delivery::docker_archive(&store, &tags, platform, &dest, progress.as_ref())
+        }
+        Output::Tar { dest } => only(&built).map_or(Ok(()), |image| delivery::rootfs_tar(&work, image, &dest)),
+        Output::Dir { dest } => only(&built).map_or(Ok(()), |image| delivery::rootfs_folder(&work, image, &dest)),
+    });
+    Ok(written.await?)
+}
+
+/// The one image of a build that [`check`] has let pass.
+fn only(built: &Built) -> Option<&crate::images::PlatformImage> {
+    built.tags.first()?.images.first()
+}

@@ -1,0 +1,49 @@
+//! `kletimg image run`.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use crate::{
+    binaries::prove::Emulators,
+    cli::{
+        args::{self, ResultFormat},
+        failure::{FOUND, Failure},
+        session::{Session, block_on},
+        verbs::{print, print_json},
+    },
+    outputs::{docker::Engine, place::Place},
+    pipeline::{
+        examine::examine,
+        publish::PublishError,
+        smoke::{Outcome, Smoke, smoke},
+    },
+};
+
+pub(super) fn run(session: &Session, args: &args::Run) -> Result<ExitCode, Failure> {
+    let place = Place::read(&args.image)?;
+    let settings = super::registries(session, &args.reading)?;
+    let emulators = Emulators::find(&session.environment.search_path);
+    let ran = block_on(async {
+        let engine = Engine::connect(session.docker_host()).await.map_err(PublishError::from)?;
+        let examined = examine(&place, &settings).await?;
+        smoke(&engine, &examined, &args.platform, &emulators, &session.progress).await
+    })??;
+    match args.format {
+        ResultFormat::Text => print(&ran.iter().map(line).collect::<Vec<_>>().join("\n"))?,
+        ResultFormat::Json => print_json(&json!({ "image": place.to_string(), "programs": ran }))?,
+    }
+    // An image of which nothing could be run has not passed either.
+    let failed = ran.iter().any(|smoke| matches!(smoke.outcome, Outcome::Failed { .. }));
+    let passed = ran.iter().any(|smoke| matches!(smoke.outcome, Outcome::Passed { .. }));
+    Ok(if passed && !failed { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
+}
+
+fn line(smoke: &Smoke) -> String {
+    let subject = format!("{:<14} {:<22}", smoke.platform, smoke.program);
+    match &smoke.outcome {
+        Outcome::Passed { printed } => format!("{subject} passed: {printed}"),
+        Outcome::Failed { reason } => format!("{subject} failed: {reason}"),
+        Outcome::NotRun { reason } => format!("{subject} not run: {reason}"),
+    }
+}

@@ -1,0 +1,58 @@
+//! `kletimg image verify`.
+
+use std::{fmt::Write as _, process::ExitCode};
+
+use serde_json::json;
+
+use crate::{
+    base::size::Bytes,
+    cli::{
+        args::{self, ResultFormat},
+        failure::{FOUND, Failure},
+        session::{Session, block_on},
+        verbs::{print, print_json},
+    },
+    outputs::{place::Place, verify::Report},
+    pipeline::examine::verify,
+};
+
+pub(super) fn run(session: &Session, args: &args::Verify) -> Result<ExitCode, Failure> {
+    let places = args.images.iter().map(|text| Place::read(text)).collect::<Result<Vec<_>, _>>()?;
+    let settings = super::registries(session, &args.reading)?;
+    let reports = block_on(async {
+        let mut reports = Vec::new();
+        for place in &places {
+            let found = verify(place, &settings).await?;
+            reports.extend(found.into_iter().map(|(name, report)| (place.to_string(), name, report)));
+        }
+        Ok::<_, Failure>(reports)
+    })??;
+    match args.format {
+        ResultFormat::Text => print(&text(&reports))?,
+        ResultFormat::Json => {
+            let image = |(place, name, report): &(String, String, Report)| json!({ "place": place, "name": name, "report": report });
+            print_json(&json!({ "images": reports.iter().map(image).collect::<Vec<_>>() }))?;
+        }
+    }
+    let sound = reports.iter().all(|(_, _, report)| report.findings.is_empty());
+    Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
+}
+
+fn text(reports: &[(String, String, Report)]) -> String {
+    let mut text = String::new();
+    for (place, name, report) in reports {
+        let image = if place.ends_with(name.as_str()) { place.clone() } else { format!("{place}:{name}") };
+        // Writing to a String cannot fail.
+        for finding in &report.findings {
+            let _ = writeln!(text, "{image}: {}: {}: {}", finding.code, finding.subject, finding.message);
+        }
+        let outcome = match report.findings.len() {
+            0 => "sound".to_owned(),
+            1 => "1 finding".to_owned(),
+            count => format!("{count} findings"),
+        };
+        let platforms = report.platforms.join(", ");
+        let _ = writeln!(text, "{image}: {outcome}: {platforms}; {} blobs, {} read", report.blobs, Bytes(report.bytes));
+    }
+    text
+}

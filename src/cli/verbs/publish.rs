@@ -1,0 +1,197 @@
+//! `kletimg matrix push` and `kletimg matrix load`: what was built before, to where people use it.
+
+use std::{collections::BTreeSet, fmt::Write as _, path::Path, process::ExitCode, sync::Arc};
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::super::{
+    args::{self, ResultFiles, ResultFormat, TagFilter},
+    failure::Failure,
+    session::{Planned, Session, block_on},
+};
+use crate::{
+    base::{Digest, size::Bytes},
+    host::files,
+    images::{LayoutEntry, reference::Reference},
+    outputs::{
+        layout::{self, Layout},
+        registry::{Existing, Moved, PushOptions},
+        source::{Source, Tag},
+    },
+    pipeline::publish::{self as delivery, Extent, Outcome},
+    report::TagFacts,
+};
+
+/// Requests at once where nobody says otherwise: more gain nothing, and registries count them.
+pub(super) const JOBS: u16 = 4;
+
+pub(super) fn push(session: &Session, args: &args::Push) -> Result<ExitCode, Failure> {
+    let chosen = Chosen::read(&args.dest, &args.matrix.file, &args.filter)?;
+    let settings = session.registries(&args.registries, &args.ca)?;
+    let extent = if args.dry_run { Extent::DryRun } else { Extent::Send };
+    let outcome = block_on(delivery::push(
+        &settings,
+        chosen.source,
+        &chosen.tags,
+        options(&args.publish, args.jobs),
+        extent,
+        &session.progress,
+    ))??;
+    match args.format {
+        ResultFormat::Text => super::print(&lines(&outcome))?,
+        ResultFormat::Json => super::print_json(&outcome_json(&outcome, &chosen.facts))?,
+    }
+    note_outcome(session, &outcome);
+    write_files(&args.files, &chosen.facts)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn load(session: &Session, args: &args::Load) -> Result<ExitCode, Failure> {
+    let chosen = Chosen::read(&args.dest, &args.matrix.file, &args.filter)?;
+    let host = session.docker_host();
+    let loaded = block_on(delivery::load(host, chosen.source, &chosen.tags, args.platform, &session.progress))??;
+    match args.format {
+        ResultFormat::Text => {
+            let lines: Vec<_> = loaded.iter().map(|(name, id)| format!("{name} {id}")).collect();
+            super::print(&lines.join("\n"))?;
+        }
+        ResultFormat::Json => {
+            let images: Vec<_> = loaded.iter().map(|(name, id)| json!({ "reference": name, "id": id })).collect();
+            super::print_json(&json!({ "host": host, "images": images }))?;
+        }
+    }
+    session.progress.note(&format!("{} images loaded into {host}", loaded.len()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The tags of a layout that a filter leaves.
+struct Chosen {
+    source: Arc<dyn Source>,
+    tags: Vec<Tag>,
+    facts: Vec<TagFacts>,
+}
+
+impl Chosen {
+    fn read(folder: &Path, matrix: &Path, filter: &TagFilter) -> Result<Self, Failure> {
+        let mut built = layout::read(folder)?;
+        if !filter.is_empty() {
+            let planned = Planned::read(matrix, &filter.cells())?;
+            let wanted: BTreeSet<_> = planned.plan.tags.iter().map(|tag| tag.layout_name.clone()).collect();
+            let there: BTreeSet<_> = built.iter().map(|tag| tag.name.to_string()).collect();
+            let missing: Vec<_> = wanted.difference(&there).cloned().collect();
+            if !missing.is_empty() {
+                return Err(Failure::Usage(format!(
+                    "{} does not hold {}\n  help: build with `kletimg matrix build` first",
+                    folder.display(),
+                    missing.join(", ")
+                )));
+            }
+            built.retain(|tag| wanted.contains(tag.name.as_str()));
+        }
+        let entry = |tag: &crate::images::Tag| LayoutEntry {
+            name: Some(tag.name.to_string()),
+            reference: tag.reference.clone(),
+            root: tag.root.clone(),
+        };
+        let entries: Vec<_> = built.iter().map(entry).collect();
+        let tags = delivery::as_tags(&folder.display().to_string(), &entries)?;
+        let facts = tags.iter().zip(&built);
+        let facts = facts.map(|(tag, built)| TagFacts::new(&tag.reference, &built.root, &built.images)).collect();
+        Ok(Self { source: Arc::new(Layout::open(folder)?), tags, facts })
+    }
+}
+
+pub(super) fn options(args: &args::Publish, jobs: u16) -> PushOptions {
+    PushOptions {
+        existing: if args.overwrite { Existing::Overwrite } else { Existing::Keep },
+        jobs: usize::from(jobs),
+        siblings: args.mount_from.clone(),
+    }
+}
+
+/// One line for every tag: its digest, and what became of it.
+fn lines(outcome: &Outcome) -> String {
+    let mut text = String::new();
+    for (reference, digest, moved) in &outcome.tags {
+        let how = match (moved, outcome.pushed.is_some()) {
+            (Moved::No, _) => "unchanged".to_owned(),
+            (Moved::New, true) => "new".to_owned(),
+            (Moved::New, false) => "would be new".to_owned(),
+            (Moved::From(was), true) => format!("moved from {was}"),
+            (Moved::From(was), false) => format!("would move from {was}"),
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{reference}@{digest} {how}");
+    }
+    text
+}
+
+#[derive(Serialize)]
+struct PublishedTag<'a> {
+    #[serde(flatten)]
+    facts: &'a TagFacts,
+    change: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    was: Option<Digest>,
+}
+
+fn outcome_json(outcome: &Outcome, facts: &[TagFacts]) -> serde_json::Value {
+    let of = |reference: &Reference| {
+        let name = reference.to_string();
+        facts.iter().find(move |facts| facts.reference == name)
+    };
+    let tags: Vec<_> = outcome
+        .tags
+        .iter()
+        .filter_map(|(reference, _, moved)| {
+            let (change, was) = match moved {
+                Moved::No => ("unchanged", None),
+                Moved::New => ("new", None),
+                Moved::From(was) => ("moved", Some(*was)),
+            };
+            Some(PublishedTag { facts: of(reference)?, change, was })
+        })
+        .collect();
+    let pushed = outcome.pushed.as_ref().map(|pushed| {
+        json!({
+            "sent": pushed.sent, "sent_bytes": pushed.sent_bytes, "mounted": pushed.mounted,
+            "present": pushed.present, "manifests": pushed.manifests,
+        })
+    });
+    json!({
+        "tags": tags, "dry_run": outcome.pushed.is_none(), "missing": outcome.missing,
+        "missing_bytes": outcome.missing_bytes, "blobs": pushed,
+    })
+}
+
+pub(super) fn note_outcome(session: &Session, outcome: &Outcome) {
+    let count = |wanted: fn(&Moved) -> bool| outcome.tags.iter().filter(|(_, _, moved)| wanted(moved)).count();
+    let (new, moved) = (count(|moved| *moved == Moved::New), count(|moved| matches!(moved, Moved::From(_))));
+    let tags =
+        format!("{} tags: {new} new, {moved} moved, {} unchanged", outcome.tags.len(), count(|m| *m == Moved::No));
+    let blobs = match &outcome.pushed {
+        Some(pushed) => format!(
+            "{} blobs sent ({}), {} mounted, {} already there",
+            pushed.sent,
+            Bytes(pushed.sent_bytes),
+            pushed.mounted,
+            pushed.present
+        ),
+        None => format!("{} blobs to send ({}); nothing was sent", outcome.missing, Bytes(outcome.missing_bytes)),
+    };
+    session.progress.note(&format!("{tags}; {blobs}"));
+}
+
+/// Writes the files that say what came out, where they were asked for.
+pub(super) fn write_files(args: &ResultFiles, facts: &[TagFacts]) -> Result<(), Failure> {
+    if let Some(file) = &args.metadata_file {
+        let text = serde_json::to_string_pretty(&json!({ "tags": facts })).map_err(std::io::Error::from)?;
+        files::write(file, format!("{text}\n").as_bytes(), 0o644)?;
+    }
+    if let Some(file) = &args.image_refs {
+        let text: String = facts.iter().map(|facts| facts.pinned() + "\n").collect();
+        files::write(file, text.as_bytes(), 0o644)?;
+    }
+    Ok(())
+}

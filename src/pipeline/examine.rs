@@ -1,0 +1,81 @@
+//! Looking at images wherever they are: choosing one platform of a place, reading it, proving it, running it.
+
+use std::sync::Arc;
+
+use super::publish::{self, PublishError, blocking};
+use crate::{
+    base::Platform,
+    images::{LayoutEntry, PlatformImage},
+    outputs::{
+        inspect::{self, InspectError},
+        place::{Opened, Place, called},
+        platforms,
+        registry::Settings,
+        source::Source,
+        verify::{self, Report},
+    },
+    report::Contents,
+};
+
+/// One image of a place, with its platforms.
+#[derive(Clone)]
+pub struct Examined {
+    pub source: Arc<dyn Source>,
+    pub entry: LayoutEntry,
+    pub images: Vec<PlatformImage>,
+}
+
+/// Opens the only image of a place.
+pub async fn examine(place: &Place, settings: &Settings) -> Result<Examined, PublishError> {
+    let opened = publish::open(place, settings).await?;
+    let entry = publish::only(place, &opened)?.clone();
+    let (source, root) = (Arc::clone(&opened.source), entry.root.clone());
+    let images = blocking("reading manifests", move || Ok(platforms(source.as_ref(), &root)?)).await?;
+    Ok(Examined { source: opened.source, entry, images })
+}
+
+impl Examined {
+    /// The image for a platform: the wanted one, this machine's, or the only one.
+    pub fn platform(&self, place: &Place, wanted: Option<Platform>) -> Result<&PlatformImage, PublishError> {
+        let of = |platform: Platform| self.images.iter().find(|image| image.platform.serves(platform));
+        let found = match (wanted, self.images.as_slice()) {
+            (Some(platform), _) => of(platform),
+            (None, [image]) => Some(image),
+            (None, _) => Platform::host().and_then(of),
+        };
+        found.ok_or_else(|| PublishError::Platform {
+            place: place.to_string(),
+            there: self.images.iter().map(|image| image.platform.to_string()).collect(),
+        })
+    }
+}
+
+/// Reads all files of one platform of an image.
+pub async fn contents(
+    place: &Place,
+    settings: &Settings,
+    platform: Option<Platform>,
+) -> Result<Contents, PublishError> {
+    let examined = examine(place, settings).await?;
+    let image = examined.platform(place, platform)?.clone();
+    let (source, name) = (examined.source, place.to_string());
+    blocking("reading layers", move || {
+        let failed = |source| inspected(&name, source);
+        let layers = inspect::files(source.as_ref(), &image).map_err(failed)?;
+        Ok(Contents { image: name, platform: image.platform.to_string(), layers })
+    })
+    .await
+}
+
+pub(super) fn inspected(place: &str, source: InspectError) -> PublishError {
+    PublishError::Inspect { place: place.to_owned(), source }
+}
+
+/// Proves every image of a place; what each is called, with what was found.
+pub async fn verify(place: &Place, settings: &Settings) -> Result<Vec<(String, Report)>, PublishError> {
+    let Opened { source, entries } = publish::open(place, settings).await?;
+    blocking("verifying", move || {
+        Ok(entries.iter().map(|entry| (called(entry), verify::verify(source.as_ref(), &entry.root))).collect())
+    })
+    .await
+}
