@@ -10,6 +10,7 @@ pub mod epoch;
 pub mod platform;
 pub mod progress;
 pub mod size;
+pub(crate) mod text;
 pub mod tree;
 pub mod version;
 

@@ -6,9 +6,9 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use super::Digest;
+use super::{Digest, text::serde_as_text};
 
 /// A path inside a tree: relative, parts joined by `/`, no part empty, `.` or `..`, no NUL. Never empty: the root
 /// itself has no entry.
@@ -89,17 +89,7 @@ impl FromStr for TreePath {
     }
 }
 
-impl Serialize for TreePath {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for TreePath {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::new(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
-    }
-}
+serde_as_text!(TreePath);
 
 /// `size` bytes of the stored blob `blob`, from `offset` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -6,7 +6,7 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use super::text::serde_as_text;
 
 /// A version such as `1.20.2` or `1.36.0-rc.1`, without a leading `v`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -178,24 +178,7 @@ impl fmt::Debug for VersionRange {
     }
 }
 
-macro_rules! serde_as_text {
-    ($type:ty) => {
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-            }
-        }
-    };
-}
-
-serde_as_text!(Version);
-serde_as_text!(VersionRange);
+serde_as_text!(Version, VersionRange);
 
 #[cfg(test)]
 mod tests {

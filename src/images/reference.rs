@@ -6,9 +6,7 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use crate::base::Digest;
+use crate::base::{Digest, text::serde_as_text};
 
 /// Longer texts are no references: a name has at most 255 bytes, a tag 128, a digest 71, a registry 261.
 const LONGEST: usize = 1024;
@@ -252,22 +250,6 @@ impl fmt::Display for Reference {
             None => Ok(()),
         }
     }
-}
-
-macro_rules! serde_as_text {
-    ($($type:ty),+) => {$(
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-            }
-        }
-    )+};
 }
 
 serde_as_text!(TagName, Repository, Reference);
