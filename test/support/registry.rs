@@ -20,6 +20,8 @@ pub struct RealRegistry {
 pub enum Guard {
     /// Plain HTTP, for everyone.
     Open,
+    /// Plain HTTP, for everyone, and nothing can be written.
+    ReadOnly,
     /// TLS by a CA of its own, and the user `edge` with the password `s3cret`.
     TlsAndPassword,
 }
@@ -51,9 +53,10 @@ impl RealRegistry {
         // The registry cannot be asked which port it chose; another program may take this one first, but seldom does.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let data = data.unwrap_or_else(|| folder.path().join("data"));
+        let maintenance = if guard == Guard::ReadOnly { ", maintenance: {readonly: {enabled: true}}" } else { "" };
         let mut config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\n\
-             http:\n  addr: 127.0.0.1:{port}\n  secret: test\n",
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}\
+             {maintenance}}}\nhttp:\n  addr: 127.0.0.1:{port}\n  secret: test\n",
             data.display()
         );
         if guard == Guard::TlsAndPassword {
