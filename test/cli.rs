@@ -260,7 +260,7 @@ fn wrong_files_and_wrong_usage_end_with_2_and_say_what_to_write() {
         (&["matrix", "plan", "--variant", "plian"], "--variant takes: plain, extra, kube-proxy"),
         (&["matrix", "plan", "--kubernetes", "v1.26"], "not a range"),
         (&["matrix", "plan", "--platform", "linux/mips"], "linux/arm/v7"),
-        (&["matrix", "build", "-o", "type=docker,dest=x"], "type=oci"),
+        (&["matrix", "build", "-o", "type=image,dest=x"], "type=oci"),
         (&["matrix", "build", "--mirror", "nonsense"], "PREFIX=URL"),
         (&["matrix", "build", "-j", "0"], "0"),
         (&["matrix", "biuld"], "build"),
@@ -390,13 +390,24 @@ fn results_go_to_standard_output_and_nothing_else_does() {
 #[test]
 fn every_verb_explains_itself() {
     let fixture = Fixture::new();
-    let verbs: [&[&str]; 12] = [
+    let verbs: [&[&str]; 23] = [
         &[],
         &["matrix"],
         &["matrix", "plan"],
         &["matrix", "build"],
         &["matrix", "lock"],
         &["matrix", "fetch"],
+        &["matrix", "push"],
+        &["matrix", "load"],
+        &["image"],
+        &["image", "ls"],
+        &["image", "verify"],
+        &["image", "diff"],
+        &["image", "copy"],
+        &["image", "run"],
+        &["image", "cost"],
+        &["login"],
+        &["logout"],
         &["size"],
         &["size", "table"],
         &["cache"],

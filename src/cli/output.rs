@@ -37,7 +37,7 @@ pub(super) enum InvalidOutput {
     NotAPair(String),
     #[error("unknown key `{0}`; the keys are type, dest and platform")]
     UnknownKey(String),
-    #[error("unknown type `{0}`; the types are oci, oci-archive, docker, tar, dir and registry")]
+    #[error("unknown type `{0}`; write type=oci,dest=DIR, or one of oci-archive, docker, tar, dir and registry")]
     UnknownType(String),
     #[error("`type` is missing; write type=oci,dest=DIR")]
     NoType,
