@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn the_newest_of_those_that_come_out_alike_has_the_name() {
-        let rules = "[[extra-tag]]\ntag = 'v{minor}{-variant}'\nvariant = ['plain', 'kube-proxy']\n\
+        let rules = "[[extra-tag]]\ntag = 'v{minor}'\nvariant = ['plain', 'kube-proxy']\n\
                      [[extra-tag]]\ntag = 'latest'\nvariant = 'plain'\n";
         let word = |text: &str| text.to_owned();
         let expected = [
