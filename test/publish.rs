@@ -7,6 +7,7 @@ mod support;
 use std::{
     fs,
     io::Write as _,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
@@ -346,7 +347,6 @@ fn a_login_is_checked_kept_used_and_forgotten() {
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     assert_eq!(text(&done), format!("logged in to {host} as edge\n"));
     assert!(login(&[], "s3cret").status.success(), "the user is known now");
-    use std::os::unix::fs::PermissionsExt as _;
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let push = |code: Option<i32>| {
         let output = built.kletimg(&["matrix", "push"]).arg("--ca-cert").arg(&certificate).output().unwrap();

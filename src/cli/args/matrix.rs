@@ -89,12 +89,6 @@ pub(in crate::cli) struct Build {
     /// Where the images go: type=oci|oci-archive|docker|tar|dir,dest=PATH[,platform=OS/ARCH] or type=registry (repeated)
     #[arg(short, long, default_value = "type=oci,dest=dist", value_name = "SPEC")]
     pub(in crate::cli) output: Vec<Output>,
-    /// Push the tags when they are built; the same as -o type=registry beside the others
-    #[arg(long)]
-    pub(in crate::cli) push: bool,
-    /// Load the tags into the Docker Engine when they are built, for its platform
-    #[arg(long)]
-    pub(in crate::cli) load: bool,
     /// Fail instead of pinning an input that matrix.lock does not pin
     #[arg(long)]
     pub(in crate::cli) locked: bool,
@@ -106,6 +100,8 @@ pub(in crate::cli) struct Build {
     pub(in crate::cli) print: bool,
     #[command(flatten)]
     pub(in crate::cli) filter: Filter,
+    #[command(flatten)]
+    pub(in crate::cli) deliver: Deliver,
     #[command(flatten)]
     pub(in crate::cli) publish: Publish,
     #[command(flatten)]
@@ -141,6 +137,18 @@ pub(in crate::cli) struct Push {
     pub(in crate::cli) ca: CaCertificates,
     #[command(flatten)]
     pub(in crate::cli) files: ResultFiles,
+}
+
+/// Where built tags go besides the outputs.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Publishing")]
+pub(in crate::cli) struct Deliver {
+    /// Push the tags when they are built; the same as -o type=registry beside the others
+    #[arg(long)]
+    pub(in crate::cli) push: bool,
+    /// Load the tags into the Docker Engine when they are built, for its platform
+    #[arg(long)]
+    pub(in crate::cli) load: bool,
 }
 
 /// How tags are published.

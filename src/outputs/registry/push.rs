@@ -19,7 +19,7 @@ use super::{
 use crate::{
     base::{Blob, Digest, progress::SharedProgress, size::Bytes},
     images::{
-        Links,
+        Descriptor, Links,
         reference::{Reference, Repository},
     },
     outputs::source::{self, Manifest, Source, Tag, TagKind},
@@ -218,7 +218,7 @@ impl Target {
                 blobs.extend(
                     children
                         .filter(|child| !(child.is_foreign() || is_index && child.is_document()))
-                        .map(|child| child.blob()),
+                        .map(Descriptor::blob),
                 );
                 manifests.push(manifest);
             }

@@ -95,13 +95,13 @@ impl Deliveries {
         }
         let tags = delivery::with_extra(delivery::built_tags(&built.tags)?, &self.extra)?;
         let source: Arc<dyn Source> = Arc::new(session.store.clone());
-        if args.push || args.output.contains(&Output::Registry) {
+        if args.deliver.push || args.output.contains(&Output::Registry) {
             let options = publish::options(&args.publish, publish::JOBS);
             let pushed =
                 delivery::push(&self.registries, Arc::clone(&source), &tags, options, Extent::Send, &session.progress);
             publish::note_outcome(session, &pushed.await?);
         }
-        if args.load {
+        if args.deliver.load {
             let loaded = delivery::load(session.docker_host(), source, &tags, None, &session.progress).await?;
             session.progress.note(&format!("{} images loaded into {}", loaded.len(), session.docker_host()));
         }
