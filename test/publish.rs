@@ -7,6 +7,7 @@ mod support;
 use std::{
     fs,
     io::Write as _,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
@@ -138,6 +139,38 @@ fn a_filter_chooses_what_is_pushed_and_must_fit_what_was_built() {
 }
 
 #[test]
+fn extra_tags_follow_the_newest() {
+    let Some(registry) = RealRegistry::start(Guard::Open) else { return };
+    let fixture = Fixture::new();
+    fixture.edit("m/matrix.toml", "docker.io/example", &format!("{}/edge", registry.host));
+    let rules = "[[extra-tag]]\ntag = \"v{minor}{-variant}\"\n[[extra-tag]]\ntag = \"latest\"\nvariant = \"plain\"\n";
+    fixture.edit("m/matrix.toml", "[images.kube-proxy]", &format!("{rules}[images.kube-proxy]"));
+    let plan = text(&succeeds(&mut fixture.kletimg(&["matrix", "plan"])));
+    assert!(plan.contains("also latest") && plan.contains("also v1.26-extra"), "{plan}");
+    fixture.build();
+    let built = Built { fixture, host: registry.host.clone() };
+    let push = || json(&succeeds(&mut built.kletimg(&["matrix", "push", "--format", "json"])));
+    let digest = |pushed: &Value, tag: &str| {
+        let wanted = built.reference(tag);
+        digests(pushed).into_iter().find(|(name, _)| *name == wanted).unwrap().1
+    };
+    let first = push();
+    assert_eq!(first["tags"].as_array().unwrap().len(), 3 + 3 + 1);
+    assert_eq!(digest(&first, "latest"), digest(&first, TAG));
+
+    built.fixture.edit("m/matrix.toml", "[\"1.26.0\"]", "[\"1.26.1\", \"1.26.0\"]");
+    succeeds(&mut built.fixture.mirrored(&["matrix", "build", "--kubernetes", "1.26.1"]));
+    let second = push();
+    assert_eq!(digest(&second, "v1.26"), digest(&second, "v1.26.1-alpine3.0"));
+    assert_ne!(digest(&second, "v1.26"), digest(&first, "v1.26"));
+    let moved = second["tags"].as_array().unwrap().iter().filter(|tag| tag["change"] == "moved").count();
+    assert_eq!(moved, 4, "without --overwrite, since such tags are meant to move: {second}");
+    // A build of the older version alone does not take them back.
+    succeeds(&mut built.fixture.mirrored(&["matrix", "build", "--kubernetes", "1.26.0"]));
+    assert_eq!(push()["tags"].as_array().unwrap().len(), 3);
+}
+
+#[test]
 fn a_build_can_push_and_write_archives_at_once() {
     let Some(registry) = RealRegistry::start(Guard::Open) else { return };
     let fixture = Fixture::new();
@@ -175,10 +208,32 @@ fn a_push_that_was_killed_is_completed_by_the_next() {
         let output = built.kletimg(&["image", "verify", &built.reference(TAG)]).output().unwrap();
         assert!(matches!(output.status.code(), Some(0 | 4)), "{}", String::from_utf8_lossy(&output.stderr));
     }
-    succeeds(&mut built.kletimg(&["matrix", "push"]));
-    succeeds(&mut built.kletimg(&["image", "verify", &built.reference(TAG)]));
+    let peak = peak(&mut built.kletimg(&["matrix", "push"]));
+    assert!(peak < 150 << 10, "a push held {peak} KiB");
+    let second = format!("{}/copy/kubelet:t", registry.host);
+    let copy = ["image", "copy", &built.reference(TAG), &second];
+    let peak = self::peak(&mut built.kletimg(&copy));
+    assert!(peak < 150 << 10, "a copy held {peak} KiB");
+    succeeds(&mut built.kletimg(&["image", "verify", &built.reference(TAG), &second]));
     let again = json(&succeeds(&mut built.kletimg(&["matrix", "push", "--format", "json"])));
     assert_eq!(again["blobs"]["sent"], 0);
+}
+
+/// The most memory that a command held while it ran, in KiB, as far as the kernel's own record was read before its end.
+fn peak(command: &mut Command) -> u64 {
+    let mut child = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let (status, mut peak) = (format!("/proc/{}/status", child.id()), 0);
+    let ended = loop {
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        peak = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok()).unwrap_or(peak);
+        if let Some(ended) = child.try_wait().unwrap() {
+            break ended;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    assert!(ended.success() && peak > 0, "{command:?}");
+    peak
 }
 
 #[test]
@@ -292,7 +347,6 @@ fn a_login_is_checked_kept_used_and_forgotten() {
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     assert_eq!(text(&done), format!("logged in to {host} as edge\n"));
     assert!(login(&[], "s3cret").status.success(), "the user is known now");
-    use std::os::unix::fs::PermissionsExt as _;
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let push = |code: Option<i32>| {
         let output = built.kletimg(&["matrix", "push"]).arg("--ca-cert").arg(&certificate).output().unwrap();

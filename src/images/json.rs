@@ -72,7 +72,7 @@ pub struct OciPlatform {
 }
 
 impl OciPlatform {
-    /// The platform of manifests that are for no machine, such as BuildKit's attestations.
+    /// The platform of manifests that are for no machine, such as the attestations of buildx.
     pub fn is_unknown(&self) -> bool {
         self.os == "unknown" && self.architecture == "unknown"
     }

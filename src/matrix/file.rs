@@ -20,6 +20,7 @@ pub struct MatrixFile {
     pub bases: Vec<Located<String>>,
     pub exclude: Vec<Rule>,
     pub include: Vec<Rule>,
+    pub extra_tags: Vec<ExtraTag>,
     pub squash: bool,
     pub compression: Compression,
     /// The level and method that UPX packs with, as its options say it: `-9 --lzma`.
@@ -47,6 +48,16 @@ pub struct Rule {
     pub versions: Vec<Version>,
     pub variants: Vec<Located<String>>,
     pub platforms: Vec<Platform>,
+    pub bases: Vec<Located<String>>,
+    pub at: At,
+}
+
+/// A further name for the newest of the tags that it comes out alike for (`[[extra-tag]]`).
+#[derive(Clone, Debug)]
+pub struct ExtraTag {
+    pub tag: Template,
+    /// Only for these; for all if empty.
+    pub variants: Vec<Located<String>>,
     pub bases: Vec<Located<String>>,
     pub at: At,
 }
@@ -124,6 +135,7 @@ impl MatrixFile {
             bases: bases?,
             exclude: table.each("exclude", |rule| Rule::read(rule, RuleKind::Exclude)),
             include: table.each("include", |rule| Rule::read(rule, RuleKind::Include)),
+            extra_tags: table.each("extra-tag", ExtraTag::read),
             squash: table.boolean("squash").unwrap_or(false),
             compression: table.parsed("compression").unwrap_or(Compression::Gzip),
             pack: table.string("pack"),
@@ -217,6 +229,14 @@ impl Rule {
             return None;
         }
         Some(Self { kubernetes, versions, variants, platforms, bases, at: table.at().clone() })
+    }
+}
+
+impl ExtraTag {
+    fn read(table: &Table<'_>) -> Option<Self> {
+        let (variants, bases) = (table.list("variant").unwrap_or_default(), table.list("base").unwrap_or_default());
+        let tag = table.require("tag", "tag = \"v{minor}{-variant}-{base}\"")?.parsed::<Template>()?;
+        Some(Self { tag: tag.value, variants, bases, at: tag.at })
     }
 }
 

@@ -23,7 +23,7 @@ pub use base::{AlpineRepository, AlpineRoot, Base, BaseRoot, DeclaredScript, Pac
 pub use by_version::ByVersion;
 pub use check::{Matrix, load};
 pub use component::{Check, Component, ComponentFile, GoSource, Origin, Way, WayKind};
-pub use file::{Compression, ImageName, MatrixFile, Rule, definitions};
+pub use file::{Compression, ExtraTag, ImageName, MatrixFile, Rule, definitions};
 pub use overlay::{Overlay, OverlayKind};
 pub(crate) use problem::Sink;
 pub use problem::{At, Located, Problem, Problems, Source};

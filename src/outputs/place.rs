@@ -98,13 +98,12 @@ impl Place {
             return Ok(Self::Registry(reference.parse()?));
         }
         let (path, name) = path_and_name(text);
-        if files::exists(&path) && !path.as_os_str().is_empty() {
-            let is_file = files::size(&path).is_some();
-            return Ok(if is_file {
-                Self::OciArchive { file: path, name }
-            } else {
-                Self::Layout { folder: path, name }
-            });
+        if files::size(&path).is_some() {
+            return Ok(Self::OciArchive { file: path, name });
+        }
+        // A folder that merely has the name of an image, such as `alpine`, is not meant.
+        if text.starts_with(['.', '/']) || !path.as_os_str().is_empty() && files::exists(&path.join("oci-layout")) {
+            return Ok(Self::Layout { folder: path, name });
         }
         Ok(Self::Registry(text.parse()?))
     }
@@ -204,6 +203,8 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(Place::read(text).unwrap().to_string(), expected, "{text}");
         }
+        // A mistake in a path is told as one, not looked for in a registry.
+        assert_eq!(Place::read("./nowhere").unwrap().to_string(), "oci:./nowhere");
         for text in ["", "oci:", "Nowhere", "oci-archive::x"] {
             assert!(Place::read(text).is_err(), "{text}");
         }

@@ -42,13 +42,12 @@ fn image(
     config: &Descriptor,
     layers: &[Descriptor],
 ) -> Result<PlatformImage, SourceError> {
-    let platform = match &manifest.platform {
-        Some(platform) => platform.clone(),
-        None => {
-            let bytes = source::read_small(source, &config.blob(), source::LARGEST_MANIFEST)?;
-            let wrong = |reason| SourceError::Manifest { digest: config.digest, reason };
-            images::read_config(&bytes).map_err(wrong)?.platform
-        }
+    let platform = if let Some(platform) = &manifest.platform {
+        platform.clone()
+    } else {
+        let bytes = source::read_small(source, &config.blob(), source::LARGEST_MANIFEST)?;
+        let wrong = |reason| SourceError::Manifest { digest: config.digest, reason };
+        images::read_config(&bytes).map_err(wrong)?.platform
     };
     Ok(PlatformImage { platform, manifest, config: config.clone(), layers: layers.to_vec() })
 }

@@ -73,12 +73,22 @@ pub struct Tag {
     pub name: String,
     pub reference: Reference,
     pub root: Descriptor,
+    pub kind: TagKind,
+}
+
+/// Whether a tag is meant to lead to one image for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TagKind {
+    #[default]
+    Fixed,
+    /// It follows the newest, such as `latest`.
+    Moving,
 }
 
 impl Tag {
     /// A tag that is called by its tag alone.
     pub fn new(reference: Reference, root: Descriptor) -> Self {
-        Self { name: reference.tag_or_latest().to_string(), reference, root }
+        Self { name: reference.tag_or_latest().to_string(), reference, root, kind: TagKind::Fixed }
     }
 }
 

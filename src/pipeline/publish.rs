@@ -3,7 +3,7 @@
 //! Which bytes travel is decided by the manifests alone, so that digests are the same on both sides; what is refused, such
 //! as moving a published tag, is refused before anything is sent.
 
-use std::{io, path::Path, sync::Arc};
+use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
 use super::Work;
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
         layout::{self, LayoutError},
         place::{InvalidPlace, OpenError, Opened, Place, called},
         registry::{self, Moved, PlannedTag, PushOptions, Pushed, Registry, RegistryError, Remote, Settings},
-        source::{Source, SourceError, Tag},
+        source::{Source, SourceError, Tag, TagKind},
     },
 };
 
@@ -291,11 +291,25 @@ pub fn as_tags(place: &str, entries: &[LayoutEntry]) -> Result<Vec<Tag>, Publish
     let (mut tags, mut names) = (Vec::new(), Vec::new());
     for entry in entries {
         match entry.reference.as_deref().map(str::parse::<Reference>) {
-            Some(Ok(reference)) => tags.push(Tag { name: called(entry), reference, root: entry.root.clone() }),
+            Some(Ok(reference)) => tags.push(Tag { name: called(entry), ..Tag::new(reference, entry.root.clone()) }),
             _ => names.push(called(entry)),
         }
     }
     if names.is_empty() { Ok(tags) } else { Err(PublishError::Nameless { place: place.to_owned(), names }) }
+}
+
+/// Adds the extra tags, given by the names of the tags that they stand beside. A push moves these whatever they led to.
+pub fn with_extra(tags: Vec<Tag>, extra: &BTreeMap<String, Vec<String>>) -> Result<Vec<Tag>, PublishError> {
+    let mut all = Vec::new();
+    for tag in tags {
+        for name in extra.get(&tag.name).into_iter().flatten() {
+            let reference = tag.reference.repository.tagged(name.parse().map_err(InvalidPlace::from)?);
+            let kind = TagKind::Moving;
+            all.push(Tag { name: name.clone(), reference, root: tag.root.clone(), kind });
+        }
+        all.push(tag);
+    }
+    Ok(all)
 }
 
 /// Writes a file that appears whole.

@@ -1,6 +1,6 @@
 //! The smoke test of a tag: every Kubernetes program in it runs, and says the tag's version.
 //!
-//! The Engine of the machine runs its own platform; others run where the kernel knows how (binfmt_misc) or a static QEMU is
+//! The Engine of the machine runs its own platform; others run where the kernel knows how (`binfmt_misc`) or a static QEMU is
 //! there to be put into the container. What cannot be run is said, never passed over.
 
 use std::path::Path;

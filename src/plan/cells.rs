@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Base, Cell, Config, Input, Plan, Root, Selection, Tag, components::Builder};
+use super::{Base, Cell, Config, Input, Plan, Root, Selection, Tag, components::Builder, extra};
 use crate::{
     base::{Platform, Version, VersionRange},
     matrix::{self, BaseRoot, Fields, Located, Matrix, Problems, Sink, Variant},
@@ -40,7 +40,7 @@ pub fn plan(matrix: &Matrix, filter: &Filter, host: Option<Platform>) -> Result<
         let Some(variant) = matrix.variants.get(&cell.variant) else { continue };
         let base = plan_base(matrix, variant, cell, &mut bases, &mut builder);
         let components = builder.components_of(variant, &cell.kubernetes, cell.platform);
-        let Some(tag) = tag_of(matrix, variant, cell) else { continue };
+        let Some(tag) = tag_of(matrix, variant, &cell.kubernetes, &cell.base) else { continue };
         let (Some(base), Some(components)) = (base, components) else { continue };
         let planned = Cell { platform: cell.platform, base, components };
         match tags.last_mut().filter(|last| last.repository == tag.repository && last.tag == tag.tag) {
@@ -48,6 +48,8 @@ pub fn plan(matrix: &Matrix, filter: &Filter, host: Option<Platform>) -> Result<
             None => tags.push(Tag { cells: vec![planned], ..tag }),
         }
     }
+    let kinds = all.iter().map(|cell| (cell.kubernetes.clone(), cell.variant.clone(), cell.base.clone())).collect();
+    extra::assign(matrix, &kinds, &mut tags, &sink);
     let (components, selections, inputs) = builder.finish();
     let file = &matrix.file;
     sink.finish(Some(Plan {
@@ -136,25 +138,24 @@ impl Filter {
     }
 }
 
-fn tag_of(matrix: &Matrix, variant: &Variant, cell: &Coordinates) -> Option<Tag> {
+/// The tag of a variant in a version on a base, without its cells.
+pub(super) fn tag_of(matrix: &Matrix, variant: &Variant, kubernetes: &Version, base: &str) -> Option<Tag> {
     let image = matrix.image_of(variant);
     let name = matrix.file.images.get(image)?;
-    let fields = Fields::new()
-        .kubernetes(&cell.kubernetes)
-        .with("variant", &variant.infix)
-        .with("base", &cell.base)
-        .with("image", image);
+    let fields =
+        Fields::new().kubernetes(kubernetes).with("variant", &variant.infix).with("base", base).with("image", image);
     let tag = name.tag.fill(&fields).ok()?;
     let layout_name = if Matrix::is_default_image(image) { tag.clone() } else { format!("{image}:{tag}") };
     Some(Tag {
         image: image.to_owned(),
         repository: name.repository.clone(),
         layout_name,
+        extra: Vec::new(),
         tag,
-        kubernetes: cell.kubernetes.clone(),
-        variant: cell.variant.clone(),
-        base: cell.base.clone(),
-        config: config_of(matrix, variant, &cell.kubernetes),
+        kubernetes: kubernetes.clone(),
+        variant: variant.name.clone(),
+        base: base.to_owned(),
+        config: config_of(matrix, variant, kubernetes),
         cells: Vec::new(),
     })
 }
@@ -186,7 +187,7 @@ fn check_tags(matrix: &Matrix, cells: &[Coordinates], sink: &Sink) {
     let mut reported = BTreeSet::new();
     for cell in cells {
         let Some(variant) = matrix.variants.get(&cell.variant) else { continue };
-        let Some(tag) = tag_of(matrix, variant, cell) else { continue };
+        let Some(tag) = tag_of(matrix, variant, &cell.kubernetes, &cell.base) else { continue };
         let image = &matrix.file.images[&tag.image];
         if !is_tag(&tag.tag) && reported.insert(tag.reference()) {
             let help = "a tag has up to 128 letters, digits, `_`, `.` and `-`, and begins with none of the last two";
@@ -213,7 +214,7 @@ fn check_tags(matrix: &Matrix, cells: &[Coordinates], sink: &Sink) {
 }
 
 /// <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests>
-fn is_tag(tag: &str) -> bool {
+pub(super) fn is_tag(tag: &str) -> bool {
     tag.len() <= 128
         && tag.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
         && tag.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))

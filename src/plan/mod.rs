@@ -6,6 +6,7 @@
 
 mod cells;
 mod components;
+mod extra;
 mod lock;
 mod stock;
 
@@ -47,6 +48,9 @@ pub struct Tag {
     pub tag: String,
     /// The tag's name in an OCI layout: bare for the default image, `image:tag` for others, which may have equal tags.
     pub layout_name: String,
+    /// Further tags of its repository that lead to it while it is the newest; they move.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub extra: Vec<String>,
     pub kubernetes: Version,
     pub variant: String,
     pub base: String,

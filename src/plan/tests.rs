@@ -8,7 +8,7 @@ use crate::{
     matrix::{Definition, DefinitionKind, Problems, load},
 };
 
-const MATRIX: &str = r#"
+pub(super) const MATRIX: &str = r#"
 repository = "docker.io/example/kubelet"
 kubernetes = ["1.36.1", "1.26.0"]
 variants = ["plain", "kubeadm", "kube-proxy"]
@@ -35,7 +35,7 @@ const DEFINITIONS: [(&str, DefinitionKind, &str); 7] = [
     ("alpine3.22", DefinitionKind::Base, "[rootfs]\nurl = 'https://example.org/{alpine-arch}.tar.gz'"),
 ];
 
-fn planned(matrix: &str, filter: &Filter) -> Result<Plan, Problems> {
+pub(super) fn planned(matrix: &str, filter: &Filter) -> Result<Plan, Problems> {
     let definitions: Vec<_> = DEFINITIONS
         .into_iter()
         .map(|(name, kind, text)| Definition {

@@ -40,7 +40,8 @@ fn tags(plan: &Plan) -> String {
                 names.push(name);
             }
         }
-        [tag.reference(), list(&platforms), tag.base.clone(), names.join(" ")]
+        let also = tag.extra.iter().map(|extra| format!("\n  also {extra}"));
+        [tag.reference() + &also.collect::<String>(), list(&platforms), tag.base.clone(), names.join(" ")]
     });
     table(["TAG", "PLATFORMS", "BASE", "COMPONENTS"], rows)
 }

@@ -32,7 +32,7 @@ pub struct PlatformFacts {
 }
 
 impl TagFacts {
-    pub fn new(reference: impl ToString, root: &Descriptor, images: &[PlatformImage]) -> Self {
+    pub fn new(reference: &impl ToString, root: &Descriptor, images: &[PlatformImage]) -> Self {
         Self {
             reference: reference.to_string(),
             digest: root.digest,

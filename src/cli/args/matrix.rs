@@ -28,7 +28,7 @@ pub(in crate::cli) enum Matrix {
   kletimg matrix build --locked --offline            only what is pinned and already here
   kletimg matrix build --push                        and publish it
   kletimg matrix build --kubernetes 1.26.0 --variant plain --load
-  kletimg matrix build --kubernetes 1.26.0 --variant cni -o type=docker,dest=cni.tar,platform=linux/arm64
+  kletimg matrix build --variant cni -o type=docker,dest=cni.tar,platform=linux/arm64
   kletimg matrix build --mirror https://dl-cdn.alpinelinux.org/alpine=https://mirror.example/alpine
   skopeo copy oci:dist:v1.26.0-alpine3.22 docker://registry.example/kubelet:v1.26.0-alpine3.22")]
     Build(Build),
@@ -39,8 +39,8 @@ pub(in crate::cli) enum Matrix {
   kletimg matrix push --kubernetes 1.26 --variant plain,cni
   kletimg matrix push --insecure-registry registry.lan:5000 --image-refs refs.txt
 
-What a registry has already is not sent. A tag that exists with another digest is not moved (exit status 3) unless
---overwrite is given. Log in with `kletimg login`.")]
+What a registry has already is not sent. A tag that exists with another digest is not moved (exit status 3) without
+--overwrite; extra tags, which the matrix file gives by rule, are meant to move. Log in with `kletimg login`.")]
     Push(Push),
     /// Load the tags of a layout that was built before into the Docker Engine
     #[command(after_help = "Examples:
@@ -66,13 +66,13 @@ What a registry has already is not sent. A tag that exists with another digest i
 pub(in crate::cli) struct Plan {
     #[command(flatten)]
     pub(in crate::cli) matrix: MatrixFile,
-    #[command(flatten)]
-    pub(in crate::cli) filter: Filter,
     #[arg(long, value_enum, default_value_t)]
     pub(in crate::cli) format: PlanFormat,
     /// Print the plan as JSON; the same as --format json
     #[arg(long, conflicts_with = "format")]
     pub(in crate::cli) print: bool,
+    #[command(flatten)]
+    pub(in crate::cli) filter: Filter,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -86,25 +86,9 @@ pub(in crate::cli) enum PlanFormat {
 pub(in crate::cli) struct Build {
     #[command(flatten)]
     pub(in crate::cli) matrix: MatrixFile,
-    #[command(flatten)]
-    pub(in crate::cli) filter: Filter,
-    #[command(flatten)]
-    pub(in crate::cli) network: Network,
     /// Where the images go: type=oci|oci-archive|docker|tar|dir,dest=PATH[,platform=OS/ARCH] or type=registry (repeated)
     #[arg(short, long, default_value = "type=oci,dest=dist", value_name = "SPEC")]
     pub(in crate::cli) output: Vec<Output>,
-    /// Push the tags when they are built; the same as -o type=registry beside the others
-    #[arg(long)]
-    pub(in crate::cli) push: bool,
-    /// Load the tags into the Docker Engine when they are built, for its platform
-    #[arg(long)]
-    pub(in crate::cli) load: bool,
-    #[command(flatten)]
-    pub(in crate::cli) publish: Publish,
-    #[command(flatten)]
-    pub(in crate::cli) registries: Registries,
-    #[command(flatten)]
-    pub(in crate::cli) files: ResultFiles,
     /// Fail instead of pinning an input that matrix.lock does not pin
     #[arg(long)]
     pub(in crate::cli) locked: bool,
@@ -114,33 +98,57 @@ pub(in crate::cli) struct Build {
     /// Print the plan as JSON and build nothing
     #[arg(long)]
     pub(in crate::cli) print: bool,
+    #[command(flatten)]
+    pub(in crate::cli) filter: Filter,
+    #[command(flatten)]
+    pub(in crate::cli) deliver: Deliver,
+    #[command(flatten)]
+    pub(in crate::cli) publish: Publish,
+    #[command(flatten)]
+    pub(in crate::cli) registries: Registries,
+    #[command(flatten)]
+    pub(in crate::cli) network: Network,
+    #[command(flatten)]
+    pub(in crate::cli) files: ResultFiles,
 }
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Push {
     #[command(flatten)]
     pub(in crate::cli) matrix: MatrixFile,
-    #[command(flatten)]
-    pub(in crate::cli) filter: TagFilter,
     /// The OCI layout that holds the tags
     #[arg(short = 'o', long, default_value = "dist", value_name = "DIR")]
     pub(in crate::cli) dest: PathBuf,
     /// Say what would move, and send nothing
     #[arg(long)]
     pub(in crate::cli) dry_run: bool,
-    #[command(flatten)]
-    pub(in crate::cli) publish: Publish,
     /// How many requests to make at once
     #[arg(short, long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(in crate::cli) jobs: u16,
+    #[arg(long, value_enum, default_value_t)]
+    pub(in crate::cli) format: ResultFormat,
+    #[command(flatten)]
+    pub(in crate::cli) filter: TagFilter,
+    #[command(flatten)]
+    pub(in crate::cli) publish: Publish,
     #[command(flatten)]
     pub(in crate::cli) registries: Registries,
     #[command(flatten)]
     pub(in crate::cli) ca: CaCertificates,
     #[command(flatten)]
     pub(in crate::cli) files: ResultFiles,
-    #[arg(long, value_enum, default_value_t)]
-    pub(in crate::cli) format: ResultFormat,
+}
+
+/// Where built tags go besides the outputs.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Publishing")]
+pub(in crate::cli) struct Deliver {
+    /// Push the tags when they are built; the same as -o type=registry beside the others
+    #[arg(long)]
+    pub(in crate::cli) push: bool,
+    /// Load the tags into the Docker Engine when they are built, for its platform
+    #[arg(long)]
+    pub(in crate::cli) load: bool,
 }
 
 /// How tags are published.
@@ -159,8 +167,6 @@ pub(in crate::cli) struct Publish {
 pub(in crate::cli) struct Load {
     #[command(flatten)]
     pub(in crate::cli) matrix: MatrixFile,
-    #[command(flatten)]
-    pub(in crate::cli) filter: TagFilter,
     /// The OCI layout that holds the tags
     #[arg(short = 'o', long, default_value = "dist", value_name = "DIR")]
     pub(in crate::cli) dest: PathBuf,
@@ -169,6 +175,8 @@ pub(in crate::cli) struct Load {
     pub(in crate::cli) platform: Option<Platform>,
     #[arg(long, value_enum, default_value_t)]
     pub(in crate::cli) format: ResultFormat,
+    #[command(flatten)]
+    pub(in crate::cli) filter: TagFilter,
 }
 
 /// Files that say what came out.
@@ -194,8 +202,6 @@ pub(in crate::cli) enum ResultFormat {
 pub(in crate::cli) struct Lock {
     #[command(flatten)]
     pub(in crate::cli) matrix: MatrixFile,
-    #[command(flatten)]
-    pub(in crate::cli) network: Network,
     /// Pin again what NAME is part of (a component, base, package, toolchain or URL); without NAME, everything. The
     /// packages of a base are chosen anew together
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
@@ -203,22 +209,24 @@ pub(in crate::cli) struct Lock {
     /// Check that matrix.lock pins everything, and change nothing
     #[arg(long, conflicts_with = "update")]
     pub(in crate::cli) locked: bool,
+    #[command(flatten)]
+    pub(in crate::cli) network: Network,
 }
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Fetch {
     #[command(flatten)]
     pub(in crate::cli) matrix: MatrixFile,
-    #[command(flatten)]
-    pub(in crate::cli) filter: Filter,
-    #[command(flatten)]
-    pub(in crate::cli) network: Network,
     /// Also write them into this folder, by host and path: a mirror that `--mirror DIR` builds from
     #[arg(long, value_name = "DIR")]
     pub(in crate::cli) to: Option<PathBuf>,
     /// Fail instead of pinning an input that matrix.lock does not pin
     #[arg(long)]
     pub(in crate::cli) locked: bool,
+    #[command(flatten)]
+    pub(in crate::cli) filter: Filter,
+    #[command(flatten)]
+    pub(in crate::cli) network: Network,
 }
 
 #[derive(Debug, Args)]

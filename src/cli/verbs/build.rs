@@ -26,7 +26,7 @@ pub(super) fn run(session: &Session, args: &args::Build) -> Result<ExitCode, Fai
         return Ok(ExitCode::SUCCESS);
     }
     outputs::check(args, &planned.plan)?;
-    let deliveries = outputs::Deliveries::new(session, args)?;
+    let deliveries = outputs::Deliveries::new(session, args, &planned.plan)?;
     block_on(async {
         let work = locked(session, planned, &args.matrix.file, &args.network, args.locked, args.jobs).await?;
         let work = Arc::new(work);

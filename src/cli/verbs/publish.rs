@@ -1,6 +1,12 @@
 //! `kletimg matrix push` and `kletimg matrix load`: what was built before, to where people use it.
 
-use std::{collections::BTreeSet, fmt::Write as _, path::Path, process::ExitCode, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+};
 
 use serde::Serialize;
 use serde_json::json;
@@ -13,13 +19,14 @@ use super::super::{
 use crate::{
     base::{Digest, size::Bytes},
     host::files,
-    images::{LayoutEntry, reference::Reference},
+    images::{self, LayoutEntry, reference::Reference},
     outputs::{
         layout::{self, Layout},
         registry::{Existing, Moved, PushOptions},
         source::{Source, Tag},
     },
     pipeline::publish::{self as delivery, Extent, Outcome},
+    plan::Plan,
     report::TagFacts,
 };
 
@@ -75,31 +82,57 @@ struct Chosen {
 impl Chosen {
     fn read(folder: &Path, matrix: &Path, filter: &TagFilter) -> Result<Self, Failure> {
         let mut built = layout::read(folder)?;
-        if !filter.is_empty() {
+        let mut extra = BTreeMap::new();
+        // Where no matrix is at hand, and none is asked about, the layout is all there is.
+        if !filter.is_empty() || files::exists(matrix) {
             let planned = Planned::read(matrix, &filter.cells())?;
-            let wanted: BTreeSet<_> = planned.plan.tags.iter().map(|tag| tag.layout_name.clone()).collect();
-            let there: BTreeSet<_> = built.iter().map(|tag| tag.name.to_string()).collect();
-            let missing: Vec<_> = wanted.difference(&there).cloned().collect();
-            if !missing.is_empty() {
-                return Err(Failure::Usage(format!(
-                    "{} does not hold {}\n  help: build with `kletimg matrix build` first",
-                    folder.display(),
-                    missing.join(", ")
-                )));
+            extra = extra_tags(&planned.plan);
+            if !filter.is_empty() {
+                keep_planned(folder, &mut built, &planned.plan)?;
             }
-            built.retain(|tag| wanted.contains(tag.name.as_str()));
         }
-        let entry = |tag: &crate::images::Tag| LayoutEntry {
+        let entry = |tag: &images::Tag| LayoutEntry {
             name: Some(tag.name.to_string()),
             reference: tag.reference.clone(),
             root: tag.root.clone(),
         };
         let entries: Vec<_> = built.iter().map(entry).collect();
         let tags = delivery::as_tags(&folder.display().to_string(), &entries)?;
-        let facts = tags.iter().zip(&built);
-        let facts = facts.map(|(tag, built)| TagFacts::new(&tag.reference, &built.root, &built.images)).collect();
+        let tags = delivery::with_extra(tags, &extra)?;
+        let facts = facts(&tags, &built);
         Ok(Self { source: Arc::new(Layout::open(folder)?), tags, facts })
     }
+}
+
+/// Leaves the tags of a plan, all of which must be there.
+fn keep_planned(folder: &Path, built: &mut Vec<images::Tag>, plan: &Plan) -> Result<(), Failure> {
+    let wanted: BTreeSet<_> = plan.tags.iter().map(|tag| tag.layout_name.clone()).collect();
+    let there: BTreeSet<_> = built.iter().map(|tag| tag.name.to_string()).collect();
+    let missing: Vec<_> = wanted.difference(&there).cloned().collect();
+    if !missing.is_empty() {
+        return Err(Failure::Usage(format!(
+            "{} does not hold {}\n  help: build with `kletimg matrix build` first",
+            folder.display(),
+            missing.join(", ")
+        )));
+    }
+    built.retain(|tag| wanted.contains(tag.name.as_str()));
+    Ok(())
+}
+
+/// The extra tags of a plan, by the names that their tags have in a layout.
+pub(super) fn extra_tags(plan: &Plan) -> BTreeMap<String, Vec<String>> {
+    plan.tags.iter().map(|tag| (tag.layout_name.clone(), tag.extra.clone())).collect()
+}
+
+/// What is known of every tag, the extra ones included.
+pub(super) fn facts(tags: &[Tag], built: &[images::Tag]) -> Vec<TagFacts> {
+    let of = |tag: &Tag| {
+        let images =
+            built.iter().find(|built| built.root.digest == tag.root.digest).map(|built| built.images.as_slice());
+        TagFacts::new(&tag.reference, &tag.root, images.unwrap_or_default())
+    };
+    tags.iter().map(of).collect()
 }
 
 pub(super) fn options(args: &args::Publish, jobs: u16) -> PushOptions {

@@ -26,10 +26,7 @@ pub fn add(store: &Store, folder: &Path, source: &dyn Source, entries: &[LayoutE
     let key = ActionKey::new("layout", 1).field("folder", files::canonical(folder)?.display());
     let _lock = store.lock(&key)?;
     claim(folder)?;
-    let mut all = match files::exists(&folder.join(INDEX)) {
-        true => Layout::open(folder)?.entries()?,
-        false => Vec::new(),
-    };
+    let mut all = if files::exists(&folder.join(INDEX)) { Layout::open(folder)?.entries()? } else { Vec::new() };
     let mut added = Added::default();
     for entry in entries {
         for manifest in source::manifests(source, &entry.root)? {

@@ -101,7 +101,7 @@ impl Walk<'_> {
         for child in &children {
             // Attestations of BuildKit are listed as images for the platform unknown/unknown. Entries of other types are
             // to be ignored (`image-index.md`).
-            if child.platform.as_ref().is_some_and(|platform| platform.is_unknown()) {
+            if child.platform.as_ref().is_some_and(images::OciPlatform::is_unknown) {
                 continue;
             }
             if child.is_index() {

@@ -19,10 +19,10 @@ use super::{
 use crate::{
     base::{Blob, Digest, progress::SharedProgress, size::Bytes},
     images::{
-        Links,
+        Descriptor, Links,
         reference::{Reference, Repository},
     },
-    outputs::source::{self, Manifest, Source, Tag},
+    outputs::source::{self, Manifest, Source, Tag, TagKind},
 };
 
 /// What happens to a tag that exists with another digest.
@@ -75,6 +75,7 @@ pub struct PlannedTag {
     /// What it leads to now.
     pub there: Option<Digest>,
     root: Manifest,
+    kind: TagKind,
 }
 
 /// What a push did.
@@ -135,8 +136,10 @@ impl Plan {
 
     fn conflicts(&self) -> Vec<Conflict> {
         let conflict = |tag: &PlannedTag| match tag.moves() {
-            Moved::From(there) => Some(Conflict { reference: tag.reference.clone(), there, ours: tag.digest() }),
-            Moved::No | Moved::New => None,
+            Moved::From(there) if tag.kind == TagKind::Fixed => {
+                Some(Conflict { reference: tag.reference.clone(), there, ours: tag.digest() })
+            }
+            _ => None,
         };
         self.tags().filter_map(conflict).collect()
     }
@@ -215,7 +218,7 @@ impl Target {
                 blobs.extend(
                     children
                         .filter(|child| !(child.is_foreign() || is_index && child.is_document()))
-                        .map(|child| child.blob()),
+                        .map(Descriptor::blob),
                 );
                 manifests.push(manifest);
             }
@@ -240,6 +243,7 @@ impl Target {
             reference: tag.reference.clone(),
             there,
             root,
+            kind: tag.kind,
         });
         Ok(Self {
             repository: repository.clone(),
@@ -344,6 +348,7 @@ impl Target {
         let there = self.registry.tag_digest(reference).await?;
         if let Some(there) = there.filter(|there| *there != ours)
             && existing == Existing::Keep
+            && tag.kind == TagKind::Fixed
         {
             let conflicts = vec![Conflict { reference: reference.clone(), there, ours }];
             return Err(RegistryError::TagExists { conflicts });

@@ -1,6 +1,7 @@
 //! Where a build goes besides its layout: archives, root file systems, registries, the Docker Engine.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -16,7 +17,6 @@ use crate::{
         publish::{self as delivery, Extent, PublishError},
     },
     plan::Plan,
-    report::TagFacts,
 };
 
 /// Whether the outputs can be made of what is planned, before an hour of building.
@@ -69,11 +69,13 @@ impl Layout {
 /// What delivering needs, found out before building, so that a wrong certificate file is told at once.
 pub(super) struct Deliveries {
     registries: registry::Settings,
+    extra: BTreeMap<String, Vec<String>>,
 }
 
 impl Deliveries {
-    pub(super) fn new(session: &Session, args: &args::Build) -> Result<Self, Failure> {
-        Ok(Self { registries: session.registries(&args.registries, &args.network.ca)? })
+    pub(super) fn new(session: &Session, args: &args::Build, plan: &Plan) -> Result<Self, Failure> {
+        let registries = session.registries(&args.registries, &args.network.ca)?;
+        Ok(Self { registries, extra: publish::extra_tags(plan) })
     }
 
     /// Writes, pushes and loads what was built.
@@ -91,26 +93,19 @@ impl Deliveries {
                 write(session, output.clone(), work, built).await?;
             }
         }
-        let facts = built
-            .tags
-            .iter()
-            .map(|tag| TagFacts::new(tag.reference.as_deref().unwrap_or(tag.name.as_str()), &tag.root, &tag.images))
-            .collect::<Vec<_>>();
-        if args.push || args.output.contains(&Output::Registry) {
-            let tags = delivery::built_tags(&built.tags)?;
+        let tags = delivery::with_extra(delivery::built_tags(&built.tags)?, &self.extra)?;
+        let source: Arc<dyn Source> = Arc::new(session.store.clone());
+        if args.deliver.push || args.output.contains(&Output::Registry) {
             let options = publish::options(&args.publish, publish::JOBS);
-            let source: Arc<dyn Source> = Arc::new(session.store.clone());
-            let sent =
-                delivery::push(&self.registries, source, &tags, options, Extent::Send, &session.progress).await?;
-            publish::note_outcome(session, &sent);
+            let pushed =
+                delivery::push(&self.registries, Arc::clone(&source), &tags, options, Extent::Send, &session.progress);
+            publish::note_outcome(session, &pushed.await?);
         }
-        if args.load {
-            let tags = delivery::built_tags(&built.tags)?;
-            let source: Arc<dyn Source> = Arc::new(session.store.clone());
+        if args.deliver.load {
             let loaded = delivery::load(session.docker_host(), source, &tags, None, &session.progress).await?;
             session.progress.note(&format!("{} images loaded into {}", loaded.len(), session.docker_host()));
         }
-        publish::write_files(&args.files, &facts)
+        publish::write_files(&args.files, &publish::facts(&tags, &built.tags))
     }
 }
 
