@@ -10,17 +10,20 @@ use std::{
 
 use kletimg::{
     base::{Platform, Version},
-    inputs::apk::{
-        index::Package,
-        repository::{Trust, VerifiedIndex},
-        resolver::{Repository, Resolver, World},
-        signature::Keyring,
+    inputs::{
+        apk::{
+            index::Package,
+            repository::{Trust, VerifiedIndex},
+            resolver::{Repository, Resolver, World},
+            signature::Keyring,
+        },
+        store::Store,
     },
     matrix::{AlpineRoot, Base, BaseRoot, Matrix},
     pipeline::load_matrix,
 };
 
-use crate::support::parts;
+use crate::{installation::assemble, support::parts};
 
 fn matrix() -> Matrix {
     load_matrix(&Path::new(env!("CARGO_MANIFEST_DIR")).join("matrix.toml")).unwrap()
@@ -173,4 +176,42 @@ fn applets(data: &Path) -> BTreeSet<String> {
         }
     }
     panic!("the package lists no applets")
+}
+
+#[test]
+fn the_applets_of_3_15_are_those_that_alpine_links_itself() {
+    let Some(data) = parts::alpine_data() else { return };
+    let base = &matrix().bases["alpine3.15"];
+    let list = base.folder().join(&alpine(base).applets.as_ref().unwrap().value);
+    let listed: BTreeSet<String> = fs::read_to_string(list).unwrap().lines().map(str::to_owned).collect();
+    for arch in ["x86_64", "aarch64", "armv7"] {
+        let file = data.join(format!("minirootfs/alpine-minirootfs-3.15.11-{arch}.tar.gz"));
+        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(fs::File::open(file).unwrap()));
+        let mut linked = BTreeSet::new();
+        for entry in archive.entries().unwrap() {
+            let entry = entry.unwrap();
+            if entry.link_name().unwrap().is_some_and(|target| target == Path::new("/bin/busybox")) {
+                linked.insert(entry.path().unwrap().to_str().unwrap().trim_start_matches('.').to_owned());
+            }
+        }
+        assert_eq!(linked, listed, "{arch}");
+    }
+}
+
+/// Those of the base's packages that the small repository has, with all that they need.
+#[test]
+fn no_script_of_the_base_is_left_undone() {
+    let Some(data) = parts::alpine_data() else { return };
+    let base = &matrix().bases["alpine3.19"];
+    let request = alpine(base).request(&Version::new(1, 36, 0), "kubelet", Platform::Amd64);
+    let there: BTreeSet<String> = fs::read_dir(data.join("repo-3.19.1/x86_64"))
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .filter_map(|file| Some(file.rsplitn(3, '-').nth(2)?.to_owned()))
+        .collect();
+    let names: Vec<&str> = request.all.iter().map(String::as_str).filter(|name| there.contains(*name)).collect();
+    assert!(names.len() >= 6, "{names:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let installed = assemble(&data, &Store::new(folder.path()), &names);
+    assert_eq!(installed.undeclared, []);
 }

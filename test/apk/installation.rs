@@ -49,7 +49,7 @@ const DIFFERENCES: [(&str, &str); 6] = [
     ("proc", "apk made it, read-only, to mount it for scripts, before the package that brings it"),
 ];
 
-fn assemble(data: &Path, store: &Store, packages: &[&str]) -> Installed {
+pub(crate) fn assemble(data: &Path, store: &Store, packages: &[&str]) -> Installed {
     let keys = alpine_keys(data);
     let folder = data.join("repo-3.19.1/x86_64");
     let index = VerifiedIndex::open(&fs::read(folder.join("APKINDEX.tar.gz")).unwrap(), &keys, Trust::Signed).unwrap();

@@ -13,7 +13,7 @@ use kletimg::{
     },
 };
 
-use crate::repository::{Built, Tar, gzip, index, keys, open, read, signature, strangers};
+use crate::repository::{Built, KEY, Tar, gzip, index, keys, open, read, signature, signature_by, strangers};
 
 fn record(name: &str, lines: &str) -> String {
     format!("C:Q1qZk+NkcGgWq6PiVxeFDCbJzQ2J0=\nP:{name}\nV:1-r0\nS:1\nI:1\n{lines}\n")
@@ -42,6 +42,25 @@ fn an_index_must_be_signed_by_a_known_key_over_its_bytes() {
     for length in 0..good.len() {
         assert!(VerifiedIndex::open(&good[..length], &keys(), Trust::Signed).is_err(), "{length}");
     }
+}
+
+#[test]
+fn signatures_over_each_hash_are_known() {
+    use ring::signature::{RSA_PKCS1_SHA256, RSA_PKCS1_SHA512};
+    let signed = index(&record("a", ""));
+    let rest = &signed[signature(b"").len()..];
+    let rest = &rest[rest.windows(3).position(|bytes| bytes == [0x1f, 0x8b, 8]).unwrap()..];
+    let open = |name: &str, padding| {
+        let bytes = [signature_by(name, padding, rest), rest.to_vec()].concat();
+        VerifiedIndex::open(&bytes, &keys(), Trust::Signed).map(|index| index.signed_by().map(str::to_owned))
+    };
+    for (name, padding) in [("RSA256", &RSA_PKCS1_SHA256), ("RSA512", &RSA_PKCS1_SHA512)] {
+        assert_eq!(open(name, padding).unwrap().as_deref(), Some(KEY));
+    }
+    // A hash that the name does not promise is no signature.
+    assert!(open("RSA256", &RSA_PKCS1_SHA512).is_err());
+    assert!(open("RSA", &RSA_PKCS1_SHA256).is_err());
+    assert!(open("RSA1024", &RSA_PKCS1_SHA512).unwrap_err().to_string().contains("is not signed"));
 }
 
 #[test]
@@ -179,6 +198,13 @@ fn two_packages_with_one_path_are_refused_unless_one_replaces_the_other() {
     let directory = Built::new("b", "", "", Tar::default().folder("usr").folder("usr/a"));
     let error = assemble(&store, &[a(""), directory]).unwrap_err();
     assert!(error.starts_with("`usr/a` is a directory in b-1-r0 and a file or link in a-1-r0"), "{error}");
+    for through in [
+        Tar::default().folder("usr").entry("usr/l", tar::EntryType::Symlink, "../etc", 0o777, b"").file("usr/l/b", b""),
+        Tar::default().folder("usr").entry("usr/l", tar::EntryType::Symlink, "../etc", 0o777, b"").folder("usr/l"),
+    ] {
+        let error = assemble(&store, &[Built::new("b", "", "", through)]).unwrap_err();
+        assert!(error.contains("`usr/l") && error.contains("director"), "{error}");
+    }
     let homeless = Built::new("b", "", "", Tar::default().file("var/b", b""));
     let error = assemble(&store, &[homeless]).unwrap_err();
     assert!(error.starts_with("b-1-r0 brings `var/b` but not the directory"), "{error}");

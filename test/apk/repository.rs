@@ -15,7 +15,7 @@ use kletimg::{
 };
 use ring::{
     rand::SystemRandom,
-    signature::{RSA_PKCS1_SHA256, RsaKeyPair},
+    signature::{RSA_PKCS1_SHA256, RsaEncoding, RsaKeyPair},
 };
 use sha1::Digest as _;
 
@@ -43,10 +43,15 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 /// The signature member over `signed`, by the test key.
 pub(crate) fn signature(signed: &[u8]) -> Vec<u8> {
+    signature_by("RSA256", &RSA_PKCS1_SHA256, signed)
+}
+
+/// The same with any hash, under any name.
+pub(crate) fn signature_by(name: &str, padding: &'static dyn RsaEncoding, signed: &[u8]) -> Vec<u8> {
     let pair = RsaKeyPair::from_pkcs8(include_bytes!("key.pk8")).unwrap();
     let mut signature = vec![0; pair.public().modulus_len()];
-    pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed, &mut signature).unwrap();
-    gzip(&Tar::default().plain(&format!(".SIGN.RSA256.{KEY}"), &signature).cut())
+    pair.sign(padding, &SystemRandom::new(), signed, &mut signature).unwrap();
+    gzip(&Tar::default().plain(&format!(".SIGN.{name}.{KEY}"), &signature).cut())
 }
 
 #[derive(Default)]

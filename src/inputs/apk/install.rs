@@ -6,7 +6,7 @@
 //! The result can be had as one tree, or cut into the layers that images share.
 //! `var/cache/apk` stays empty and device nodes are not made: a container runtime brings its own `dev`.
 
-use std::{collections::BTreeMap, io};
+use std::io;
 
 use super::{
     accounts::Accounts,
@@ -43,10 +43,6 @@ pub struct Setup<'a> {
 #[derive(Clone, Debug)]
 pub struct Installed {
     pub tree: Tree,
-    /// The number of the package that brought a path, of several that bring a directory the first. The applets' links are
-    /// those of their program. What no package brings is not here: apk's records ([`RECORDS`]), and what the base has
-    /// beside its packages.
-    pub owners: BTreeMap<TreePath, usize>,
     /// Scripts that `apk add` would have run and that nothing was done for, sorted.
     pub undeclared: Vec<UndeclaredScript>,
 }
@@ -87,7 +83,7 @@ pub fn install(store: &Store, packages: &[VerifiedPackage], setup: &Setup<'_>) -
     let mut writer = Writer::new(store, &packages, &claims, &owners);
     let undeclared = writer.files(setup, &packages, &owners)?;
     writer.records(setup, &packages, &claims, &owners)?;
-    Ok(Installed { tree: writer.tree, owners: writer.brought, undeclared })
+    Ok(Installed { tree: writer.tree, undeclared })
 }
 
 /// Puts verified packages together as [`install`] does, and takes the result apart by the packages that are of the base.
@@ -100,7 +96,7 @@ pub fn install_in_layers(
     setup: &Setup<'_>,
     is_base: impl Fn(Package<'_>) -> bool,
 ) -> Result<InstalledLayers, InstallError> {
-    let Installed { tree, undeclared, .. } = install(store, packages, setup)?;
+    let Installed { tree, undeclared } = install(store, packages, setup)?;
     let of_base: Vec<_> = packages.iter().filter(|package| is_base(package.package())).collect();
     let claims = Claims::new(&of_base)?;
     let owners = Owners::new(store, &claims, setup.accounts)?;
@@ -227,22 +223,19 @@ const APPLET_LISTS: &str = "etc/busybox-paths.d";
 struct Writer<'a> {
     store: &'a Store,
     tree: Tree,
-    brought: BTreeMap<TreePath, usize>,
 }
 
 impl<'a> Writer<'a> {
     /// Begins with what the packages bring.
     fn new(store: &'a Store, packages: &[&VerifiedPackage], claims: &Claims<'_>, owners: &Owners) -> Self {
-        let (mut tree, mut brought) = (Tree::new(), BTreeMap::new());
+        let mut tree = Tree::new();
         for (path, directories) in &claims.directories {
             tree.insert((*path).clone(), directory(directories, owners));
-            brought.extend(directories.first().map(|first| ((*path).clone(), first.package)));
         }
         for (path, file) in &claims.files {
             tree.insert((*path).clone(), file_entry(packages, claims, file, owners));
-            brought.insert((*path).clone(), file.package);
         }
-        Self { store, tree, brought }
+        Self { store, tree }
     }
 
     /// Adds all but apk's records. Gives the scripts that nothing is done for.
@@ -335,7 +328,6 @@ impl<'a> Writer<'a> {
             if self.tree.get(&binary).is_none() {
                 continue;
             }
-            let owner = self.brought.get(&binary).copied();
             let list = match self.applet_list(program)? {
                 Some(list) => list,
                 None if program == "busybox" => fallback.to_owned(),
@@ -344,10 +336,7 @@ impl<'a> Writer<'a> {
             for line in list.lines().filter(|line| !line.is_empty()) {
                 let path = TreePath::new(line)?;
                 self.parents(&path);
-                if self.tree.get(&path).is_none() {
-                    self.tree.insert(path.clone(), Entry::symlink(format!("/{binary}")));
-                    self.brought.extend(owner.map(|owner| (path, owner)));
-                }
+                self.tree.entries.entry(path).or_insert_with(|| Entry::symlink(format!("/{binary}")));
             }
         }
         Ok(())

@@ -64,6 +64,8 @@ fn values<'a>(info: &'a str, field: &str) -> impl DoubleEndedIterator<Item = &'a
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -93,5 +95,15 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         }
         assert_eq!(record(b"pkgname = a\n\xff", Checksum::of(b""), 1).unwrap_err(), IndexError::NotText { line: 2 });
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_too_odd(text in "((pkgname|pkgver|depend|size|provides) ?=? ?\\PC{0,20}\n){0,6}") {
+            if let Ok(package) = record(text.as_bytes(), Checksum::of(b""), 1) {
+                prop_assert!(!package.as_package().name().is_empty());
+                prop_assert!(!package.as_package().record().contains("\n\n"));
+            }
+        }
     }
 }
