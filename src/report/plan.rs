@@ -132,6 +132,7 @@ fn way(component: &Component) -> String {
             let tags = if source.tags.is_empty() { String::new() } else { format!(" -tags {}", source.tags.join(",")) };
             steps(format!("built from source{}{tags}", if source.cgo { " with CGO" } else { "" }))
         }
+        Way::Package { .. } => steps("files of a package".to_owned()),
         Way::File { path, .. } => steps(format!("local file {}", path.display())),
     }
 }

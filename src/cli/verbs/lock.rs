@@ -41,7 +41,7 @@ pub(super) fn lock(session: &Session, args: &args::Lock) -> Result<ExitCode, Fai
         }
     }
     let fetcher = session.fetcher(&planned.matrix, &args.network)?;
-    let asking = Asking { fetcher: &fetcher, store: &session.store, matrix: &planned.matrix };
+    let asking = Asking { fetcher: &fetcher, store: &session.store, matrix: &planned.matrix, apt: &session.apt };
     let lock = block_on(async { locking::pin(asking, &planned.plan, lock).await })?.map_err(Failure::Pins)?;
     let mut lock = locking::pin_tools(&session.search(), &session.store, &planned.plan, lock);
     lock.tidy(&planned.plan);
