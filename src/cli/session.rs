@@ -22,7 +22,7 @@ use crate::{
         credentials::{Credentials, Helpers},
         registry,
     },
-    pipeline::{self, Options, Work},
+    pipeline::{self, Asking, Options, Work},
     plan::{self, Lock, Plan},
     settings::{Environment, default_jobs},
 };
@@ -123,6 +123,11 @@ impl Session {
     /// Where the Docker Engine answers.
     pub(super) fn docker_host(&self) -> &str {
         self.environment.docker_host.as_deref().unwrap_or(DOCKER_SOCKET)
+    }
+
+    /// What is needed to ask repositories.
+    pub(super) fn asking<'a>(&'a self, fetcher: &'a Fetcher, matrix: &'a Matrix) -> Asking<'a> {
+        Asking { fetcher, store: &self.store, matrix, apt: &self.apt, progress: self.progress.as_ref() }
     }
 
     /// Where the archives of Debian bases are had from: below what command line and matrix file say, where their

@@ -15,6 +15,8 @@ use crate::matrix::DebianRoot;
 /// A question, sorted by what is asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request<'a> {
+    /// The places, without the `@`.
+    pub places: Vec<&'a str>,
     pub install: Vec<&'a str>,
     pub without: Vec<&'a str>,
     pub files: Vec<&'a str>,
@@ -36,7 +38,9 @@ impl<'a> Request<'a> {
                 request.sources.push(source.split_once('=').unwrap_or((source, "")));
             } else if let Some(name) = item.strip_prefix('-') {
                 request.without.push(name);
-            } else if !item.starts_with('@') {
+            } else if let Some(place) = item.strip_prefix('@') {
+                request.places.push(place);
+            } else {
                 request.install.push(item);
             }
         }

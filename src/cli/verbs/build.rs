@@ -11,7 +11,7 @@ use super::super::{
 };
 use crate::{
     base::Epoch,
-    pipeline::{self, Asking, Built, Work, locking},
+    pipeline::{self, Built, Work, locking},
     plan::Lock,
     report::SizeTable,
 };
@@ -70,7 +70,7 @@ async fn pin(
 ) -> Result<Lock, Failure> {
     let before = lock.clone();
     let fetcher = session.fetcher(&planned.matrix, network)?;
-    let asking = Asking { fetcher: &fetcher, store: &session.store, matrix: &planned.matrix, apt: &session.apt };
+    let asking = session.asking(&fetcher, &planned.matrix);
     let lock = locking::pin(asking, &planned.plan, lock).await.map_err(Failure::Pins)?;
     let lock = locking::pin_tools(&session.search(), &session.store, &planned.plan, lock);
     if lock != before {

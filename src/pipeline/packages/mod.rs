@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{PipelineError, Step, work::Work};
 use crate::{
-    base::{Blob, Node, Platform, Tree},
+    base::{Blob, Node, Platform, Tree, progress::Progress},
     inputs::{deb::machine::Machine, fetch::Fetcher, store::Store},
     matrix::{BaseRoot, Matrix},
     plan::{self, Lock, Pin, Plan, Root, Selected, Selection},
@@ -27,6 +27,7 @@ pub struct Asking<'a> {
     pub matrix: &'a Matrix,
     /// For what a Debian base leaves to the machine that locks it.
     pub apt: &'a Machine,
+    pub progress: &'a dyn Progress,
 }
 
 /// Answers for selections of one base and platform, and the digests of all files that they name.

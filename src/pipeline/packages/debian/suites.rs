@@ -2,7 +2,7 @@
 
 use super::{Answer, Asking, DebianError, PipelineError, Step};
 use crate::{
-    base::Platform,
+    base::{Blob, Platform},
     host::files,
     inputs::{
         deb::{
@@ -27,6 +27,7 @@ pub(super) struct Suite {
     prefix: String,
     suite: String,
     components: Vec<String>,
+    optional: bool,
     pub(super) release: Release,
     /// What vouches for the files that its indexes name.
     pub(super) evidence: String,
@@ -113,6 +114,7 @@ async fn open_one(
         prefix: repository.prefix(),
         suite: repository.suite.clone(),
         components: repository.components.clone(),
+        optional: repository.optional,
         release,
         evidence: format!("{url}, signed by {signer}"),
         packages: Vec::new(),
@@ -155,7 +157,7 @@ impl Suite {
             let what = format!("the packages of {} {component} {}", self.suite, platform.debian_arch());
             let ways = self.release.packages(&component, platform.debian_arch());
             let index = self.index(asking, &what, ways.map_err(DebianError::from), answer).await?;
-            self.packages.push(index);
+            self.packages.extend(index);
         }
         Ok(())
     }
@@ -170,53 +172,65 @@ impl Suite {
             let what = format!("the source packages of {} {component}", self.suite);
             let ways = self.release.sources(&component).map_err(DebianError::from);
             let index = self.index(asking, &what, ways, answer).await?;
-            self.sources.push(index);
+            self.sources.extend(index);
         }
         Ok(())
     }
 
-    /// Fetches an index in the first way that a mirror has it in, and reads it.
+    /// Fetches an index in the first way that a mirror has it in, and reads it. `None` for one of an optional suite that
+    /// no mirror has: not all keep all that a release lists, and the user is told.
     async fn index(
         &self,
         asking: Asking<'_>,
         what: &str,
         ways: Result<Vec<IndexFile>, DebianError>,
         answer: &mut Answer,
-    ) -> Result<Index, PipelineError> {
+    ) -> Result<Option<Index>, PipelineError> {
         let failed = |step: Step| PipelineError::new(format!("reading {what}"), step);
         let mut absent = None;
         for way in ways.map_err(|error| failed(error.into()))? {
-            // Small mirrors keep no files by their digest, and so do folders that somebody copied.
-            let mut places = vec![way.location(&self.release), way.path.clone()];
-            places.dedup();
-            for place in places {
-                let url = self.url_of(&format!("dists/{}/{place}", self.suite));
-                let fetched = asking.fetcher.pinned(what, &url, way.stored.digest, Some(way.stored.size)).await;
-                match fetched {
-                    Ok(blob) => {
-                        let read = || -> Result<String, Step> {
-                            let bytes = files::read(&asking.store.path(&blob.digest), LARGEST_INDEX)?;
-                            Ok(way.read(&bytes).map_err(DebianError::from)?)
-                        };
-                        let text = tokio::task::block_in_place(read).map_err(failed)?;
-                        let pin = Pin { sha256: blob.digest, size: Some(blob.size), verified: self.evidence.clone() };
-                        answer.pins.insert(url.clone(), pin);
-                        return Ok(Index { url, text });
-                    }
-                    Err(error) if is_absent(&error) => absent = Some(error),
-                    Err(error) => return Err(error.into()),
+            match self.fetch(asking, what, &way).await {
+                Ok((url, blob)) => {
+                    let read = || -> Result<String, Step> {
+                        let bytes = files::read(&asking.store.path(&blob.digest), LARGEST_INDEX)?;
+                        Ok(way.read(&bytes).map_err(DebianError::from)?)
+                    };
+                    let text = tokio::task::block_in_place(read).map_err(failed)?;
+                    let pin = Pin { sha256: blob.digest, size: Some(blob.size), verified: self.evidence.clone() };
+                    answer.pins.insert(url.clone(), pin);
+                    return Ok(Some(Index { url, text }));
                 }
+                Err(error) if is_absent(&error) => absent = Some(error),
+                Err(error) => return Err(error.into()),
             }
         }
         match absent {
+            Some(error) if self.optional => {
+                asking.progress.note(&format!("warning: {error}: going on without, because this suite is optional"));
+                Ok(None)
+            }
             Some(error) => Err(error.into()),
             None => Err(failed(Step::Missing(what.to_owned()))),
         }
     }
+
+    /// Fetches a file by its digest where the archive offers that; mirrors that keep none by digest have it by name. A
+    /// name may have come to mean the next state of the suite, so that what is wrong there says nothing.
+    async fn fetch(&self, asking: Asking<'_>, what: &str, way: &IndexFile) -> Result<(String, Blob), FetchError> {
+        let url_of = |place: &str| self.url_of(&format!("dists/{}/{place}", self.suite));
+        let (best, named) = (url_of(&way.location(&self.release)), url_of(&way.path));
+        let (digest, size) = (way.stored.digest, Some(way.stored.size));
+        match asking.fetcher.pinned(what, &best, digest, size).await {
+            Err(error) if best != named && is_absent(&error) => {
+                asking.fetcher.pinned(what, &named, digest, size).await.map(|blob| (named, blob)).map_err(|_| error)
+            }
+            fetched => fetched.map(|blob| (best, blob)),
+        }
+    }
 }
 
-/// Whether a server answered that it has no such file.
+/// Whether all mirrors answered that they have no such file.
 fn is_absent(error: &FetchError) -> bool {
     let none = |why: &Why| matches!(why, Why::NotFound { .. } | Why::MissingFile { .. });
-    matches!(error, FetchError::Failed { tried, .. } if tried.iter().any(|tried| none(&tried.why)))
+    matches!(error, FetchError::Failed { tried, .. } if tried.iter().all(|tried| none(&tried.why)))
 }
