@@ -22,7 +22,7 @@ use crate::{
 pub use cells::{Filter, plan};
 pub use lock::{InvalidLock, Lock, Pin, Selected};
 pub use request::Request;
-pub use stock::{ComponentState, InputState, SelectionState, Stock};
+pub use stock::{ComponentState, InputState, Omission, SelectionState, Stock};
 
 /// All that is to be built.
 #[derive(Clone, Debug, Serialize)]

@@ -101,12 +101,6 @@ impl DebianRoot {
     pub fn request(&self, kubernetes: &Version, image: &str, platform: Platform) -> PackageRequest {
         request(&self.packages, kubernetes, image, platform)
     }
-
-    /// Why a package is left out. `None` when it is not.
-    pub fn why_without(&self, name: &str) -> Option<&str> {
-        let group = self.without.iter().find(|group| group.names.iter().any(|known| known.value == name))?;
-        Some(&group.why)
-    }
 }
 
 impl DebianRepository {
