@@ -1,5 +1,6 @@
 //! `kletimg matrix build`.
 
+mod next;
 mod outputs;
 
 use std::{path::Path, process::ExitCode, sync::Arc};
@@ -33,7 +34,13 @@ pub(super) fn run(session: &Session, args: &args::Build) -> Result<ExitCode, Fai
         let layout = outputs::Layout::of(session, args)?;
         let built = pipeline::build(&work, layout.path()).await.map_err(Failure::Pipeline)?;
         show(session, &built, layout.named())?;
-        deliveries.deliver(session, args, &work, &built).await
+        let delivered = deliveries.deliver(session, args, &work, &built).await;
+        if let (Ok(_), Some(dest), false) = (&delivered, layout.named(), args.push || args.load) {
+            for step in next::steps(&args.matrix.file, dest, &built) {
+                session.progress.note(&step);
+            }
+        }
+        delivered
     })??;
     Ok(ExitCode::SUCCESS)
 }
