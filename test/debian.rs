@@ -109,7 +109,7 @@ fn packages_become_layers_and_a_lock_that_names_no_mirror() {
     let debian = Debian::new(&Archive::new());
     succeeds(&mut debian.kletimg(&["matrix", "build"]));
     let lock = debian.lock();
-    assert!(lock.contains("deb://debian/pool/main/base_1.0-1_armhf.deb") && !lock.contains("file:"), "{lock}");
+    assert!(lock.contains("deb://debian/pool/main/base_1.0-1_armhf.deb") && !lock.contains("file:/"), "{lock}");
     assert!(!lock.contains("configurator_1.0"), "what is left out is not pinned: {lock}");
     assert!(lock.contains("deb://debian/dists/bookworm/InRelease, signed by"), "{lock}");
     let listed = succeeds(&mut debian.fixture.kletimg(&["image", "ls", "dist:v1.26.0-cni-debian12"]));
@@ -166,7 +166,7 @@ fn what_the_definition_changes_is_chosen_anew() {
     let debian = Debian::new(&Archive::new());
     succeeds(&mut debian.kletimg(&["matrix", "lock"]));
     debian.fixture.edit("m/debian/12.toml", "[\"configurator\"]", "[\"plugins\"]");
-    let error = fails(&mut debian.kletimg(&["matrix", "build", "--locked"]), 1);
+    let error = fails(&mut debian.kletimg(&["matrix", "build", "--locked"]), 2);
     assert!(error.contains("packages of debian12"), "{error}");
     succeeds(&mut debian.kletimg(&["matrix", "lock"]));
     assert!(debian.lock().contains("configurator_1.0-1_amd64.deb"));
@@ -223,7 +223,7 @@ type Fault = (fn(&mut Archive), &'static [&'static str]);
 
 const FAULTS: [Fault; 6] = [
     (|archive| archive.valid_until = "Thu, 02 Jan 2025 00:00:00 UTC", &["valid until", "clock"]),
-    (|archive| archive.spoil_index = true, &["Packages", "digest"]),
+    (|archive| archive.spoil_index = true, &["the packages of bookworm", "digest", "armhf"]),
     (|archive| archive.spoil_deb = true, &["_1.0-1_", ".deb", "digest"]),
     (|archive| archive.cut_deb = true, &["_1.0-1_", ".deb"]),
     (

@@ -74,7 +74,7 @@ fn configurator(_: &str) -> Deb {
 }
 
 fn plugins(architecture: &str) -> Deb {
-    let data = Tar::new().file("./usr/lib/plugins/one", format!("plugin for {architecture}\n").as_bytes());
+    let data = Tar::new().file("./usr/lib/plugins/one", format!("#!/bin/sh\necho {architecture}\n").as_bytes());
     Deb::new("plugins", "Depends: configurator\n", data)
 }
 
