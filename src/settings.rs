@@ -36,6 +36,8 @@ pub struct Environment {
     /// Everything, for credential helpers: they are programs of the user's own and look for keyrings, agents and cloud
     /// accounts in it.
     pub variables: Vec<(OsString, OsString)>,
+    /// `KLETIMG_APT`, or `/etc/apt`: where the machine's apt has its sources and keys.
+    pub apt: PathBuf,
     /// `NO_COLOR` is set and not empty (<https://no-color.org>).
     pub no_color: bool,
     /// `CI` is set: a log, not a person, reads the progress.
@@ -77,6 +79,7 @@ impl Environment {
                 .or_else(|| set("https_proxy"))
                 .map(|proxy| proxy.to_string_lossy().into_owned()),
             ca_certificates: set("SSL_CERT_FILE").map(PathBuf::from),
+            apt: set("KLETIMG_APT").map_or_else(|| PathBuf::from("/etc/apt"), PathBuf::from),
             no_color: set("NO_COLOR").is_some(),
             ci: set("CI").is_some(),
         })

@@ -17,7 +17,7 @@ use crate::{
     base::{Blob, Platform, size::Bytes},
     host::{
         files::{self, File, FileError},
-        process::{self, ProcessError, Program},
+        process::{self, ProcessError},
     },
     inputs::store::{ActionKey, Store, StoreError},
 };
@@ -141,7 +141,8 @@ fn run(store: &Store, upx: &Upx, blob: &Blob, inspection: &Inspection, level: Le
     let (input, output) = (scratch.path().join("program"), scratch.path().join("packed"));
     // UPX refuses a file that is not executable, and the blobs of the store are not.
     files::copy_into_scratch(&store.path(&blob.digest), &input, 0o755)?;
-    let ended = Program::new(&upx.path)
+    let ended = upx
+        .program()
         .args(level.args())
         // A variable `UPX` would add options; the environment is empty.
         .args(["-qq", "-o", "packed", "program"])
@@ -182,7 +183,12 @@ mod tests {
 
     #[test]
     fn programs_that_would_crash_are_skipped() {
-        let upx = |version: &str| Upx { path: "upx".into(), version: version.to_owned(), digest: Digest::of("") };
+        let upx = |version: &str| Upx {
+            path: "upx".into(),
+            version: version.to_owned(),
+            digest: Digest::of(""),
+            loader: None,
+        };
         let good = Inspection {
             size: 1 << 20,
             platform: Platform::ArmV7,

@@ -1,7 +1,7 @@
 //! UPX, the packer: which one is on this machine and how hard it is to try.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fmt,
     path::{Path, PathBuf},
     str::FromStr,
@@ -10,6 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize, de};
 
+use super::elf;
 use crate::{
     base::{Digest, digest::Hashing},
     host::{
@@ -28,8 +29,17 @@ pub struct Upx {
     pub path: PathBuf,
     /// As it says, such as `4.2.4`.
     pub version: String,
-    /// Of the program file.
+    /// Of the program file; of one that brings its libraries, of all that it was unpacked from.
     pub digest: Digest,
+    /// What loads a program that brings its libraries.
+    pub(super) loader: Option<Loader>,
+}
+
+/// The dynamic loader of an unpacked root file system, and where its libraries are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Loader {
+    program: PathBuf,
+    libraries: OsString,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +52,8 @@ pub enum UpxError {
     Run(#[from] ProcessError),
     #[error("asking {} for its version: it ended with {ended} and printed `{output}`: is it UPX?", path.display())]
     Version { path: PathBuf, ended: String, output: String },
+    #[error("{} cannot be run as UPX: {why}", path.display())]
+    Unusable { path: PathBuf, why: String },
     #[error(transparent)]
     File(#[from] FileError),
 }
@@ -57,18 +69,68 @@ impl Upx {
         if files::size(path).is_none() {
             return Err(UpxError::Missing(path.to_owned()));
         }
-        let ended = Program::new(path).arg("--version").limit(Duration::from_secs(20)).run()?;
-        let output = String::from_utf8_lossy(&ended.stdout).into_owned();
-        let Some(version) = version_in(&output).filter(|_| ended.status.success()) else {
-            let ended = process::describe(ended.status);
-            let output = output.lines().next().unwrap_or_default().chars().take(200).collect();
-            return Err(UpxError::Version { path: path.to_owned(), ended, output });
-        };
+        let version = version_of(path, None)?;
         let mut program = Hashing::new(files::open(path)?);
         files::at("reading", path, std::io::copy(&mut program, &mut std::io::sink()))?;
         let (_, blob) = program.finish();
-        Ok(Self { path: path.to_owned(), version, digest: blob.digest })
+        Ok(Self { path: path.to_owned(), version, digest: blob.digest, loader: None })
     }
+
+    /// Asks the program at `program` in the root file system `root`, which holds the libraries that it needs, so that
+    /// nothing of this machine is loaded. `digest` is that of all that the root was unpacked from.
+    pub fn in_root(root: &Path, program: &str, digest: Digest) -> Result<Self, UpxError> {
+        let path = root.join(program);
+        if files::size(&path).is_none() {
+            return Err(UpxError::Missing(path));
+        }
+        let unusable = |why: String| UpxError::Unusable { path: path.clone(), why };
+        let inspection = elf::inspect(files::open(&path)?).map_err(|error| unusable(error.to_string()))?;
+        let loader = match &inspection.interpreter {
+            // A static program needs none.
+            None => None,
+            Some(interpreter) => {
+                let program = root.join(interpreter.trim_start_matches('/'));
+                // The loader's own folder is the one that its C library lies in; others lie beside it.
+                let real = files::canonical(&program)?;
+                let folder = real.parent().unwrap_or(root);
+                let mut libraries = folder.as_os_str().to_owned();
+                for other in ["usr/lib", "lib"].map(|below| root.join(below)) {
+                    libraries.push(":");
+                    libraries.push(other);
+                }
+                Some(Loader { program: real, libraries })
+            }
+        };
+        let version = version_of(&path, loader.as_ref())?;
+        Ok(Self { path, version, digest, loader })
+    }
+
+    /// The program, ready for arguments.
+    pub(super) fn program(&self) -> Program {
+        program(&self.path, self.loader.as_ref())
+    }
+}
+
+fn program(path: &Path, loader: Option<&Loader>) -> Program {
+    match loader {
+        None => Program::new(path),
+        Some(Loader { program, libraries }) => Program::new(program)
+            // The machine's own cache of libraries is not asked.
+            .arg("--inhibit-cache")
+            .arg("--library-path")
+            .arg(libraries)
+            .arg(path),
+    }
+}
+
+fn version_of(path: &Path, loader: Option<&Loader>) -> Result<String, UpxError> {
+    let ended = program(path, loader).arg("--version").limit(Duration::from_secs(20)).run()?;
+    let output = String::from_utf8_lossy(&ended.stdout).into_owned();
+    version_in(&output).filter(|_| ended.status.success()).ok_or_else(|| {
+        let ended = process::describe(ended.status);
+        let output = output.lines().next().unwrap_or_default().chars().take(200).collect();
+        UpxError::Version { path: path.to_owned(), ended, output }
+    })
 }
 
 /// `4.2.4` in a first line `upx 4.2.4`, which may go on with `-git-...` or a date.

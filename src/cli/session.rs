@@ -12,16 +12,17 @@ use crate::{
     host::{files, process},
     images::reference::{api_host, read_registry},
     inputs::{
+        deb::machine::Machine,
         fetch::{self, Fetcher, Mirrors, Original},
         gosource::toolchain::Search,
         store::Store,
     },
-    matrix::Matrix,
+    matrix::{Base, DebianMirrors, Matrix},
     outputs::{
         credentials::{Credentials, Helpers},
         registry,
     },
-    pipeline::{self, Options, Work},
+    pipeline::{self, Asking, Options, Work},
     plan::{self, Lock, Plan},
     settings::{Environment, default_jobs},
 };
@@ -35,6 +36,7 @@ const DOCKER_SOCKET: &str = "unix:///var/run/docker.sock";
 /// The settings of one run of kletimg.
 pub(super) struct Session {
     pub(super) environment: Environment,
+    pub(super) apt: Machine,
     pub(super) store: Store,
     pub(super) progress: SharedProgress,
 }
@@ -69,7 +71,8 @@ impl Session {
             ProgressMode::Auto | ProgressMode::Plain => Kind::Plain,
             ProgressMode::Json => Kind::Json,
         };
-        Ok(Self { environment, store, progress: progress::progress(kind) })
+        let apt = Machine::read(&environment.apt, environment.now);
+        Ok(Self { environment, apt, store, progress: progress::progress(kind) })
     }
 
     pub(super) fn fetcher(&self, matrix: &Matrix, network: &Network) -> Result<Fetcher, Failure> {
@@ -84,6 +87,7 @@ impl Session {
                 .add(&prefix.value, targets, Original::Last)
                 .map_err(|error| Failure::Usage(format!("{}: {error}", prefix.at)))?;
         }
+        self.add_archives(matrix, &mut mirrors)?;
         let options = fetch::Options {
             network: if network.offline { fetch::Network::Offline } else { fetch::Network::Online },
             mirrors,
@@ -119,6 +123,32 @@ impl Session {
     /// Where the Docker Engine answers.
     pub(super) fn docker_host(&self) -> &str {
         self.environment.docker_host.as_deref().unwrap_or(DOCKER_SOCKET)
+    }
+
+    /// What is needed to ask repositories.
+    pub(super) fn asking<'a>(&'a self, fetcher: &'a Fetcher, matrix: &'a Matrix) -> Asking<'a> {
+        Asking { fetcher, store: &self.store, matrix, apt: &self.apt, progress: self.progress.as_ref() }
+    }
+
+    /// Where the archives of Debian bases are had from: below what command line and matrix file say, where their
+    /// definitions say, be it the machine's own apt sources.
+    fn add_archives(&self, matrix: &Matrix, mirrors: &mut Mirrors) -> Result<(), Failure> {
+        for repository in matrix.bases.values().flat_map(Base::debian_repositories) {
+            let urls = match &repository.mirrors {
+                DebianMirrors::Urls(urls) => Ok(urls.clone()),
+                DebianMirrors::System => self
+                    .apt
+                    .mirrors(&repository.suite)
+                    .map(|mirrors| mirrors.into_iter().map(|mirror| mirror.uri).collect()),
+            };
+            match urls {
+                Ok(urls) => mirrors
+                    .add(&repository.prefix(), urls.iter().map(String::as_str), Original::Never)
+                    .map_err(|error| Failure::Usage(format!("{}: {error}", repository.at)))?,
+                Err(why) => mirrors.lack(&repository.prefix(), why),
+            }
+        }
+        Ok(())
     }
 
     /// Where tools are looked for.

@@ -1,9 +1,13 @@
-//! `alpine/*.toml`: the root file systems that images stand on.
+//! `alpine/*.toml` and `debian/*.toml`: the root file systems that images stand on.
 //!
 //! A base is either one archive that somebody released, or made of the packages of signed repositories. Packages are
 //! listed in groups, each with the reason why it is there and with the images and Kubernetes versions that need it.
 
+mod debian;
+
 use std::path::PathBuf;
+
+pub use debian::{Alternative, DebianMirrors, DebianRepository, DebianRoot, LeftOut};
 
 use super::{
     Origin, Overlay,
@@ -31,6 +35,7 @@ pub enum BaseRoot {
     /// A root file system as an archive.
     Archive(Origin),
     Alpine(AlpineRoot),
+    Debian(DebianRoot),
 }
 
 /// Packages of Alpine's repositories.
@@ -97,7 +102,10 @@ fn read_root(table: &Table<'_>) -> Option<BaseRoot> {
     let packages = table.get("repositories").is_some() || table.get("packages").is_some();
     match (archive, packages) {
         (Some(archive), false) => archive.map(BaseRoot::Archive),
-        (None, true) => AlpineRoot::read(table).map(BaseRoot::Alpine),
+        (None, true) => match table.get("repositories") {
+            Some(repositories) if DebianRoot::is_meant(&repositories) => DebianRoot::read(table).map(BaseRoot::Debian),
+            _ => AlpineRoot::read(table).map(BaseRoot::Alpine),
+        },
         (Some(_), true) => {
             table.report("two-roots", "the base has both an archive and packages", Some(HELP.to_owned()));
             None
@@ -141,7 +149,7 @@ impl AlpineRoot {
             repositories,
             keys,
             packages,
-            declared: table.each("declared", DeclaredScript::read),
+            declared: table.each("declared", |table| DeclaredScript::read(table, &PHASES)),
             applets: table.get("applets").and_then(|applets| applets.parsed()),
         })
     }
@@ -224,12 +232,13 @@ impl AlpineRepository {
 }
 
 impl DeclaredScript {
-    fn read(table: &Table<'_>) -> Option<Self> {
+    /// Reads a declaration about scripts of these phases.
+    fn read(table: &Table<'_>, known: &[&'static str]) -> Option<Self> {
         let package = table.require("package", "package = \"kmod\"").and_then(|package| package.string());
         let why = table.require("why", "why = \"what stands in for it\"").and_then(|why| why.string());
         let phases = table.list::<String>("phases").unwrap_or_default();
-        for phase in phases.iter().filter(|phase| !PHASES.contains(&phase.value.as_str())) {
-            let help = super::problem::suggest(&phase.value, PHASES);
+        for phase in phases.iter().filter(|phase| !known.contains(&phase.value.as_str())) {
+            let help = super::problem::suggest(&phase.value, known.iter().copied());
             table.report("unknown-phase", format!("`{}` is no phase of a script", phase.value), Some(help));
         }
         Some(Self {
@@ -249,11 +258,20 @@ impl Base {
         self.at.source.path.parent().map(std::path::Path::to_owned).unwrap_or_default()
     }
 
+    /// The repositories of Debian's archives that the base is made of.
+    pub fn debian_repositories(&self) -> &[DebianRepository] {
+        match &self.root {
+            BaseRoot::Debian(root) => &root.repositories,
+            BaseRoot::Archive(_) | BaseRoot::Alpine(_) => &[],
+        }
+    }
+
     /// The images that groups of packages are for.
     pub(super) fn images(&self) -> impl Iterator<Item = &Located<String>> {
         let groups = match &self.root {
             BaseRoot::Archive(_) => &[][..],
             BaseRoot::Alpine(alpine) => &alpine.packages,
+            BaseRoot::Debian(debian) => &debian.packages,
         };
         groups.iter().filter_map(|group| group.image.as_ref())
     }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::{
-    Base, ByVersion, Component, Definition, DefinitionKind, MatrixFile, Problems, Toolchain, ToolchainName, Variant,
+    Base, BaseRoot, ByVersion, Component, Definition, DefinitionKind, GoOrigin, MatrixFile, Problems, Toolchain,
+    ToolchainName, ToolchainOrigin, Variant, Way, WayKind,
     file::{DEFAULT_IMAGE, Rule},
     problem::{Located, Sink, suggest},
     read,
@@ -64,6 +65,7 @@ pub fn load(path: &Path, text: &str, definitions: &[Definition]) -> Result<Matri
     if let Some(matrix) = &matrix {
         check_names(matrix, &names, &sink);
         check_bases(matrix, &sink);
+        check_from(matrix, &names, &sink);
         check_values(&matrix.file, &sink);
         check_flags(matrix, &sink);
     }
@@ -186,6 +188,28 @@ fn check_bases(matrix: &Matrix, sink: &Sink) {
     }
 }
 
+/// What is taken from a base's repositories needs a base that has such.
+fn check_from(matrix: &Matrix, names: &Names, sink: &Sink) {
+    let of_way = |way: &Way| match &way.kind {
+        WayKind::Package { from, .. } => Some(from.clone()),
+        WayKind::Go { origin: GoOrigin::SourcePackage { from, .. }, .. } => Some(from.clone()),
+        WayKind::Go { .. } | WayKind::Release { .. } | WayKind::File { .. } => None,
+    };
+    let of_tool = |tool: &Toolchain| match &tool.origin {
+        ToolchainOrigin::Packages { from, .. } => Some(from.clone()),
+        ToolchainOrigin::Archive { .. } => None,
+    };
+    let ways = matrix.components.values().flat_map(|component| &component.ways).filter_map(of_way);
+    for from in ways.chain(matrix.file.toolchains.iter().filter_map(of_tool)) {
+        require(&from, DefinitionKind::Base, &names.bases, sink);
+        if matrix.bases.get(&from.value).is_some_and(|base| !matches!(base.root, BaseRoot::Debian(_))) {
+            let help = "name a base with Debian's repositories, such as `debian12`".to_owned();
+            let message = format!("the base `{}` is not made of Debian's packages", from.value);
+            sink.report("no-debian-base", &from.at, message, Some(help));
+        }
+    }
+}
+
 /// Lists that hold something twice or nothing at all, and prefixes that are no URLs.
 fn check_values(file: &MatrixFile, sink: &Sink) {
     fn unique<T: Ord + std::fmt::Display>(list: &[Located<T>], what: &str, sink: &Sink) {
@@ -204,7 +228,7 @@ fn check_values(file: &MatrixFile, sink: &Sink) {
         sink.report("given-twice", &tool.at, format!("the toolchain `{}` is given twice", tool.name), None);
     }
     for (prefix, targets) in &file.mirrors {
-        if !["https://", "http://"].iter().any(|scheme| prefix.value.starts_with(scheme)) {
+        if !["https://", "http://", "deb://"].iter().any(|scheme| prefix.value.starts_with(scheme)) {
             let help = "write the beginning of the URLs that it stands in for".to_owned();
             sink.report("invalid-mirror", &prefix.at, format!("`{}` is no URL", prefix.value), Some(help));
         }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use super::{
     Template,
     by_version::ByVersion,
-    problem::At,
+    problem::{At, Located},
     read::{Table, Value},
     variant::{read_strings, values},
 };
@@ -64,7 +64,9 @@ pub enum WayKind {
     /// Released files: an archive that holds `member` for every file of the component, or the one file itself.
     Release { origin: Origin, member: Template },
     /// Built from source by the Go compiler.
-    Go { origin: Origin, source: GoSource },
+    Go { origin: GoOrigin, source: GoSource },
+    /// Files out of one package of a Debian base's repositories; `member` is the path of each in a merged /usr.
+    Package { from: Located<String>, package: String, member: Template },
     /// A file on this machine, relative to the definition's folder; the same archive forms as a release.
     File { path: Template, member: Template, folder: PathBuf },
 }
@@ -75,6 +77,19 @@ pub struct Origin {
     pub url: Template,
     /// The publisher's checksum file. Without one, the digest has to be in the lock.
     pub checksum: Option<Template>,
+}
+
+/// Where a source tree comes from.
+#[derive(Clone, Debug)]
+pub enum GoOrigin {
+    Archive(Origin),
+    /// The upstream tarball of a source package in a Debian base's repositories.
+    SourcePackage {
+        from: Located<String>,
+        package: String,
+        /// Its version, with Debian's own revision or, to take the latest of these, without.
+        version: Template,
+    },
 }
 
 /// How a source tree is built.
@@ -98,6 +113,7 @@ impl WayKind {
         match self {
             Self::Release { .. } => "release",
             Self::Go { .. } => "go",
+            Self::Package { .. } => "package",
             Self::File { .. } => "file",
         }
     }
@@ -120,7 +136,7 @@ impl Component {
         let files = read_files(name, table);
         let ways = table.each("way", |way| Way::read(way, &files));
         if ways.is_empty() && table.get("way").is_none() {
-            let help = "write `[[way]]` with `kind = \"release\"`, `\"go\"` or `\"file\"`".to_owned();
+            let help = "write `[[way]]` with `kind = \"release\"`, `\"go\"`, `\"package\"` or `\"file\"`".to_owned();
             table.report("component-without-way", format!("`{name}` has no way to obtain it"), Some(help));
         }
         Some(Self {
@@ -188,8 +204,14 @@ fn read_kind(kind: &Value<'_>, table: &Table<'_>, files: &[ComponentFile]) -> Op
             let origin = Origin::read(table);
             Some(WayKind::Release { member: read_member(table)?, origin: origin? })
         }
+        "package" => {
+            let from = read_from(table);
+            let package = table.require("package", "package = \"containernetworking-plugins\"");
+            let package = package.and_then(|package| package.string());
+            Some(WayKind::Package { member: read_member(table)?, from: from?, package: package?.value })
+        }
         "go" => {
-            let origin = Origin::read(table);
+            let origin = GoOrigin::read(table);
             let source = GoSource::read(table, files);
             Some(WayKind::Go { origin: origin?, source })
         }
@@ -199,7 +221,7 @@ fn read_kind(kind: &Value<'_>, table: &Table<'_>, files: &[ComponentFile]) -> Op
             Some(WayKind::File { member: read_member(table)?, path: path?.value, folder })
         }
         other => {
-            let help = super::problem::suggest(other, ["release", "go", "file"]);
+            let help = super::problem::suggest(other, ["release", "go", "package", "file"]);
             kind.report("unknown-way", format!("`{other}` is no kind of way"), Some(help));
             None
         }
@@ -215,6 +237,21 @@ impl Origin {
         let url = table.require("url", "url = \"https://...\"").and_then(|url| url.parsed::<Template>());
         Some(Self { checksum: table.parsed("checksum"), url: url?.value })
     }
+}
+
+impl GoOrigin {
+    fn read(table: &Table<'_>) -> Option<Self> {
+        let Some(package) = table.get("source-package") else { return Origin::read(table).map(Self::Archive) };
+        let from = read_from(table);
+        let version = table.require("source-version", "source-version = \"{version}\"");
+        let version = version.and_then(|version| version.parsed::<Template>());
+        Some(Self::SourcePackage { package: package.string()?.value, from: from?, version: version?.value })
+    }
+}
+
+/// The base whose repositories are asked.
+pub(super) fn read_from(table: &Table<'_>) -> Option<Located<String>> {
+    table.require("from", "from = \"debian12\"").and_then(|from| from.string())
 }
 
 impl GoSource {

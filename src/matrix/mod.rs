@@ -19,16 +19,19 @@ mod template;
 mod toolchain;
 mod variant;
 
-pub use base::{AlpineRepository, AlpineRoot, Base, BaseRoot, DeclaredScript, PackageGroup, PackageRequest};
+pub use base::{
+    AlpineRepository, AlpineRoot, Alternative, Base, BaseRoot, DebianMirrors, DebianRepository, DebianRoot,
+    DeclaredScript, LeftOut, PackageGroup, PackageRequest,
+};
 pub use by_version::ByVersion;
 pub use check::{Matrix, load};
-pub use component::{Check, Component, ComponentFile, GoSource, Origin, Way, WayKind};
+pub use component::{Check, Component, ComponentFile, GoOrigin, GoSource, Origin, Way, WayKind};
 pub use file::{Compression, ExtraTag, ImageName, MatrixFile, Rule, definitions};
 pub use overlay::{Overlay, OverlayKind};
 pub(crate) use problem::Sink;
 pub use problem::{At, Located, Problem, Problems, Source};
 pub use template::{Fields, Template};
-pub use toolchain::{Toolchain, ToolchainName};
+pub use toolchain::{Toolchain, ToolchainName, ToolchainOrigin};
 pub use variant::Variant;
 
 /// A definition file: where it was found and what it says. `path` is shown to the user and is what relative paths in

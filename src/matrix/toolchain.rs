@@ -2,7 +2,13 @@
 
 use std::{fmt, str::FromStr};
 
-use super::{Origin, Template, by_version::ByVersion, problem::At, read::Table};
+use super::{
+    Origin, Template,
+    by_version::ByVersion,
+    component::read_from,
+    problem::{At, Located},
+    read::Table,
+};
 
 /// The programs that kletimg runs while it builds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,16 +18,26 @@ pub enum ToolchainName {
     Upx,
 }
 
-/// A program as a pinned input: an archive for the machine that builds.
+/// A program as a pinned input, for the machine that builds.
 #[derive(Clone, Debug)]
 pub struct Toolchain {
     pub name: ToolchainName,
-    /// Its version for each Kubernetes version.
-    pub version: ByVersion<Template>,
-    pub origin: Origin,
-    /// The program's path in the archive.
+    pub origin: ToolchainOrigin,
+    /// The program's path in what is unpacked.
     pub program: Template,
     pub at: At,
+}
+
+/// What a toolchain is unpacked from.
+#[derive(Clone, Debug)]
+pub enum ToolchainOrigin {
+    Archive {
+        origin: Origin,
+        /// Its version for each Kubernetes version.
+        version: ByVersion<Template>,
+    },
+    /// Packages of a Debian base's repositories with all they depend on. They have the versions of the suite.
+    Packages { from: Located<String>, packages: Vec<Located<String>> },
 }
 
 impl ToolchainName {
@@ -59,17 +75,20 @@ impl Toolchain {
         let name = name.parse::<ToolchainName>().map_err(|error| {
             table.report("unknown-toolchain", error.to_string(), None);
         });
+        let program = table.require("program", "program = \"go/bin/go\"").and_then(|path| path.parsed::<Template>());
+        let origin = ToolchainOrigin::read(table);
+        Some(Self { name: name.ok()?, origin: origin?, program: program?.value, at: table.at().clone() })
+    }
+}
+
+impl ToolchainOrigin {
+    fn read(table: &Table<'_>) -> Option<Self> {
+        if let Some(packages) = table.get("packages") {
+            return Some(Self::Packages { packages: packages.list(), from: read_from(table)? });
+        }
         let version = table.require("version", "version = \"1.22.5\"").and_then(|value| {
             ByVersion::read(&value, |value| value.parsed::<Template>().map(|template| template.value))
         });
-        let program = table.require("program", "program = \"go/bin/go\"").and_then(|path| path.parsed::<Template>());
-        let origin = Origin::read(table);
-        Some(Self {
-            name: name.ok()?,
-            version: version?,
-            origin: origin?,
-            program: program?.value,
-            at: table.at().clone(),
-        })
+        Some(Self::Archive { origin: Origin::read(table)?, version: version? })
     }
 }

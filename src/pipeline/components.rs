@@ -5,7 +5,7 @@ use std::{io, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    PipelineError, Step,
+    PipelineError, Step, packages,
     tools::{Tool, Tools},
     work::Work,
 };
@@ -29,7 +29,7 @@ use crate::{
     },
     kubernetes,
     matrix::ToolchainName,
-    plan::{Component, Way},
+    plan::{Component, Supply, Way},
 };
 
 /// Raised when the steps below give other files from the same inputs.
@@ -78,14 +78,22 @@ impl Built {
 /// What a component is recorded under: everything that can change its files. `None` while an input is not pinned or a
 /// local file is not there.
 pub(super) fn key(work: &Work, component: &Component, tools: &Tools) -> Option<ActionKey> {
-    let input = match &component.way {
-        Way::Release { input, .. } | Way::Go { input, .. } => work.lock.inputs.get(input)?.sha256,
-        Way::File { path, .. } => digest_of(path).ok()?,
+    let input = match supply(&component.way) {
+        Some(supply) => {
+            // Every component is made of one file; a question to a repository that gave several is no component's.
+            let urls = work.urls(&supply)?;
+            let [url] = urls.as_slice() else { return None };
+            work.lock.inputs.get(url)?.sha256
+        }
+        None => match &component.way {
+            Way::File { path, .. } => digest_of(path).ok()?,
+            Way::Release { .. } | Way::Go { .. } | Way::Package { .. } => return None,
+        },
     };
     let mut key = ActionKey::new("component", FORMAT)
         .field("input", input)
         .field("platform", component.platform)
-        .field("way", json(&component.way))
+        .field("way", json(&placeless(&component.way)))
         .field("files", json(&component.files))
         .field("strip", component.strip)
         .field("pack", if component.pack { work.plan.pack.as_str() } else { "" });
@@ -96,6 +104,27 @@ pub(super) fn key(work: &Work, component: &Component, tools: &Tools) -> Option<A
         key = key.field("kubernetes", &component.kubernetes).field("epoch", work.lock.epoch);
     }
     Some(key)
+}
+
+/// What a way obtains from outside. Only a local file comes from nowhere else.
+fn supply(way: &Way) -> Option<Supply> {
+    match way {
+        Way::Release { input, .. } => Some(Supply::Url(input.clone())),
+        Way::Go { input, .. } => Some(input.clone()),
+        Way::Package { selection, .. } => Some(Supply::Selection(*selection)),
+        Way::File { .. } => None,
+    }
+}
+
+/// The way without the number that a selection has in this plan; another plan has another.
+fn placeless(way: &Way) -> Way {
+    match way.clone() {
+        Way::Package { members, .. } => Way::Package { selection: 0, members },
+        Way::Go { input: Supply::Selection(_), packages, source } => {
+            Way::Go { input: Supply::Selection(0), packages, source }
+        }
+        way => way,
+    }
 }
 
 /// The component as the store has it, if it has all of it. One that could be run now and has not been is not all.
@@ -112,13 +141,13 @@ pub(super) async fn build(work: &Arc<Work>, index: usize, tools: Arc<Tools>) -> 
     if let Some(built) = recorded(work, &component, &tools) {
         return Ok(built);
     }
-    let input = match &component.way {
-        Way::Release { input, .. } | Way::Go { input, .. } => Some((input.clone(), work.input(input).await?)),
-        Way::File { .. } => None,
+    let input = match supply(&component.way) {
+        Some(supply) => work.supply(&supply).await?.pop(),
+        None => None,
     };
     let doing = format!("building {}", component.title());
     let programs = match (&component.way, input) {
-        (Way::Go { .. }, Some((_, source))) => compile(work, &component, source, &tools).await?,
+        (Way::Go { .. }, Some(source)) => compile(work, &component, source, &tools).await?,
         (way, input) => {
             let way = way.clone();
             let files: Vec<_> = component.files.iter().map(|file| file.name.clone()).collect();
@@ -143,6 +172,10 @@ pub(super) async fn build(work: &Arc<Work>, index: usize, tools: Arc<Tools>) -> 
 /// The component's programs out of an archive, or the one file that there is.
 fn take(store: &Store, way: &Way, input: Option<(String, Blob)>, files: &[String]) -> Result<Vec<Blob>, Step> {
     let (members, name, blob) = match (way, input) {
+        (Way::Package { members, .. }, Some(package)) => {
+            let tree = packages::debian::tools(store, &[package])?;
+            return members.iter().map(|member| extract(store, &select::member(&tree, member)?)).collect();
+        }
         (Way::Release { members, .. }, Some((url, blob))) => (members, url, blob),
         (Way::File { path, members }, _) => (members, path.display().to_string(), put_local(store, path)?),
         _ => return Ok(Vec::new()),
@@ -187,7 +220,7 @@ fn put_local(store: &Store, path: &std::path::Path) -> Result<Blob, Step> {
 async fn compile(
     work: &Arc<Work>,
     component: &Component,
-    source: Blob,
+    (url, source): (String, Blob),
     tools: &Arc<Tools>,
 ) -> Result<Vec<Blob>, PipelineError> {
     let doing = format!("compiling {}", component.title());
@@ -196,8 +229,8 @@ async fn compile(
     let component = component.clone();
     let tools = Arc::clone(tools);
     work.on_cpu(&doing, move |work| {
-        let Way::Go { input, packages, source: go } = &component.way else { return Ok(Vec::new()) };
-        let format = Format::of_name(input).unwrap_or(Format::Plain);
+        let Way::Go { packages, source: go, .. } = &component.way else { return Ok(Vec::new()) };
+        let format = Format::of_name(&url).unwrap_or(Format::Plain);
         let tree = archive::unpack(work.store(), &source, format, &Limits::default())?;
         let mut stamps: std::collections::BTreeMap<String, String> = go.stamps.iter().cloned().collect();
         if go.kubernetes_stamp {

@@ -1,5 +1,6 @@
 //! What can go wrong in a run: what was being done, and which step of it failed.
 
+use super::packages::debian::DebianError;
 use crate::{
     base::{digest::NotADigest, tree::InvalidPath},
     binaries::{
@@ -58,6 +59,8 @@ pub enum Step {
          pins ({source}): choose all of them anew with `kletimg matrix lock --update NAME-OF-THE-BASE`"
     )]
     IndexMoved { url: String, source: FetchError },
+    #[error(transparent)]
+    Debian(#[from] DebianError),
     #[error(transparent)]
     World(#[from] InvalidWorld),
     #[error(transparent)]

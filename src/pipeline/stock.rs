@@ -3,7 +3,8 @@
 use super::{components, packages, tools::Tools, work::Work};
 use crate::{
     inputs::store::Store,
-    plan::{ComponentState, InputState, Lock, Plan, SelectionState, Stock},
+    matrix::BaseRoot,
+    plan::{ComponentState, InputState, Lock, Omission, Plan, SelectionState, Stock},
 };
 
 /// Looks through the store for everything in a plan. Nothing is fetched, and what is missing is no error.
@@ -29,8 +30,26 @@ pub fn stock(work: &Work) -> Stock {
         inputs: work.plan.inputs.iter().map(|input| state(work.store(), &work.lock, &input.url)).collect(),
         selections: selections(&work.plan, &work.lock),
         packages: work.lock.packages(&work.plan).iter().map(|url| state(work.store(), &work.lock, url)).collect(),
+        left_out: left_out(work),
         warnings,
     }
+}
+
+/// What the bases of the plan are without.
+fn left_out(work: &Work) -> Vec<Omission> {
+    let mut names: Vec<&str> = work.plan.bases.iter().map(|base| base.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let mut omissions = Vec::new();
+    for base in names.into_iter().filter_map(|name| work.matrix.bases.get(name)) {
+        let BaseRoot::Debian(root) = &base.root else { continue };
+        omissions.extend(root.without.iter().map(|group| Omission {
+            base: base.name.clone(),
+            packages: group.names.iter().map(|name| name.value.clone()).collect(),
+            why: group.why.clone(),
+        }));
+    }
+    omissions
 }
 
 fn state(store: &Store, lock: &Lock, url: &str) -> InputState {

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::{PipelineError, Step, work::Work};
+use super::{PipelineError, Step, packages, work::Work};
 use crate::{
-    base::Blob,
+    base::{ActionKey, Blob, Digest},
     binaries::upx::Upx,
     host::files,
     inputs::{
@@ -13,7 +13,7 @@ use crate::{
         store::Store,
     },
     matrix::ToolchainName,
-    plan::{self, Lock, Plan, ToolInput},
+    plan::{self, Lock, Plan, Supply, ToolInput},
 };
 
 /// A program that the build runs.
@@ -55,12 +55,17 @@ impl Tool {
         })
     }
 
-    /// The program in an unpacked input.
-    fn at(name: ToolchainName, program: &std::path::Path) -> Result<Self, Step> {
-        Ok(match name {
-            ToolchainName::Go => Self::Go(Go::at(program)?),
-            ToolchainName::Zig => Self::Zig(Zig::at(program)?),
-            ToolchainName::Upx => Self::Upx(Upx::detect(program)?),
+    /// The program in the folder of an unpacked input.
+    fn unpacked(name: ToolchainName, input: &ToolInput, from: &Unpacked) -> Result<Self, Step> {
+        let program = from.folder.join(&input.program);
+        Ok(match (name, &input.input) {
+            (ToolchainName::Go, _) => Self::Go(Go::at(&program)?),
+            (ToolchainName::Zig, _) => Self::Zig(Zig::at(&program)?),
+            (ToolchainName::Upx, Supply::Url(_)) => Self::Upx(Upx::detect(&program)?),
+            // Packages bring the libraries that the program needs.
+            (ToolchainName::Upx, Supply::Selection(_)) => {
+                Self::Upx(Upx::in_root(&from.folder, &input.program, from.digest)?)
+            }
         })
     }
 }
@@ -98,9 +103,9 @@ impl Tools {
             let tool = match &planned.input {
                 None => work.on_cpu(&doing, move |work| Tool::find(name, work.search(), work.store())).await?,
                 Some(input) => {
-                    let blob = work.input(&input.input).await?;
+                    let files = work.supply(&input.input).await?;
                     let input = input.clone();
-                    work.on_cpu(&doing, move |work| unpack(work, name, &input, blob)).await?
+                    work.on_cpu(&doing, move |work| unpack(work, name, &input, &files)).await?
                 }
             };
             if planned.input.is_none() {
@@ -132,30 +137,57 @@ fn check_pinned(lock: &Lock, name: ToolchainName, tool: &Tool) -> Result<(), Ste
     }
 }
 
-/// A pinned tool where it has been unpacked before.
-fn unpacked(work: &Work, name: ToolchainName, input: &ToolInput) -> Result<Option<Tool>, Step> {
-    let Some(pin) = work.lock.inputs.get(&input.input) else { return Ok(None) };
-    let program = folder(work, &pin.sha256.hex()).join(&input.program);
-    if files::exists(&program) { Tool::at(name, &program).map(Some) } else { Ok(None) }
+/// Where a tool is unpacked, and the digest of all that it is unpacked from.
+struct Unpacked {
+    folder: PathBuf,
+    digest: Digest,
 }
 
-fn folder(work: &Work, hex: &str) -> PathBuf {
-    work.store().folder("tools").join(hex)
+impl Unpacked {
+    fn of(work: &Work, digests: &[Digest]) -> Self {
+        let digest = match digests {
+            [only] => *only,
+            several => {
+                let key = ActionKey::new("tool", FORMAT);
+                several.iter().fold(key, |key, digest| key.field("package", digest)).digest()
+            }
+        };
+        Self { folder: work.store().folder("tools").join(digest.hex()), digest }
+    }
+}
+
+/// Raised when packages come to lie otherwise where they are used from.
+const FORMAT: u32 = 1;
+
+/// A pinned tool where it has been unpacked before.
+fn unpacked(work: &Work, name: ToolchainName, input: &ToolInput) -> Result<Option<Tool>, Step> {
+    let Some(urls) = work.urls(&input.input) else { return Ok(None) };
+    let digest = |url: &String| work.lock.inputs.get(url).map(|pin| pin.sha256);
+    let Some(digests) = urls.iter().map(digest).collect::<Option<Vec<_>>>() else { return Ok(None) };
+    let from = Unpacked::of(work, &digests);
+    let is_there = files::exists(&from.folder.join(&input.program));
+    if is_there { Tool::unpacked(name, input, &from).map(Some) } else { Ok(None) }
 }
 
 /// Unpacks a tool into a folder named by its digest. The folder gets its name when it is whole.
-fn unpack(work: &Work, name: ToolchainName, input: &ToolInput, blob: Blob) -> Result<Tool, Step> {
-    let folder = folder(work, &blob.digest.hex());
-    if !files::exists(&folder) {
+fn unpack(work: &Work, name: ToolchainName, input: &ToolInput, supplied: &[(String, Blob)]) -> Result<Tool, Step> {
+    let digests: Vec<_> = supplied.iter().map(|(_, blob)| blob.digest).collect();
+    let from = Unpacked::of(work, &digests);
+    if !files::exists(&from.folder) {
         let task = work.progress().start(&format!("unpack {name} {}", input.version), None);
-        let format = Format::of_name(&input.input).unwrap_or(Format::Plain);
-        let limits = Limits { devices: Devices::Refuse, ..Limits::default() };
-        let tree = archive::unpack(work.store(), &blob, format, &limits)?;
+        let tree = match (&input.input, supplied) {
+            (Supply::Url(_), [(url, blob)]) => {
+                let format = Format::of_name(url).unwrap_or(Format::Plain);
+                let limits = Limits { devices: Devices::Refuse, ..Limits::default() };
+                archive::unpack(work.store(), blob, format, &limits)?
+            }
+            _ => packages::debian::tools(work.store(), supplied)?,
+        };
         let scratch = work.store().scratch()?;
         let whole = scratch.path().join("tool");
         archive::materialise(work.store(), &tree, &whole)?;
-        files::rename_folder(&whole, &folder)?;
+        files::rename_folder(&whole, &from.folder)?;
         task.done("");
     }
-    Tool::at(name, &folder.join(&input.program))
+    Tool::unpacked(name, input, &from)
 }

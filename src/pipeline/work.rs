@@ -17,7 +17,7 @@ use crate::{
         store::Store,
     },
     matrix::Matrix,
-    plan::{Lock, Plan},
+    plan::{Lock, Plan, Supply},
 };
 
 /// What a pipeline is given besides the matrix.
@@ -113,6 +113,22 @@ impl Work {
         let planned = self.plan.inputs.iter().find(|input| input.url == url);
         let purpose = planned.map_or_else(|| url.rsplit('/').next().unwrap_or(url), |input| &input.purpose);
         Ok(self.fetcher.pinned(purpose, url, pin.sha256, pin.size).await?)
+    }
+
+    /// The URLs behind what a plan names, `None` while packages have not been chosen.
+    pub(super) fn urls(&self, supply: &Supply) -> Option<Vec<String>> {
+        match supply {
+            Supply::Url(url) => Some(vec![url.clone()]),
+            Supply::Selection(index) => Some(self.lock.selected(&self.plan.selections[*index])?.packages.clone()),
+        }
+    }
+
+    /// The files behind what a plan names, with their URLs.
+    pub(super) async fn supply(&self, supply: &Supply) -> Result<Vec<(String, Blob)>, PipelineError> {
+        let unpinned = || PipelineError::new("fetching packages".to_owned(), Step::Unpinned);
+        let urls = self.urls(supply).ok_or_else(unpinned)?;
+        let blobs = futures::future::try_join_all(urls.iter().map(|url| self.input(url))).await?;
+        Ok(urls.into_iter().zip(blobs).collect())
     }
 
     /// Does one piece of work on a thread of its own, as soon as a processor is free.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Base, Cell, Config, Input, Plan, Root, Selection, Tag, components::Builder, extra};
+use super::{Base, Cell, Config, Input, Plan, Root, Selection, Tag, components::Builder, extra, request};
 use crate::{
     base::{Platform, Version, VersionRange},
     matrix::{self, BaseRoot, Fields, Located, Matrix, Problems, Sink, Variant},
@@ -257,6 +257,14 @@ fn plan_root(base: &matrix::Base, image: &str, cell: &Coordinates, builder: &mut
             let mut select = |request| {
                 let (base, repositories) = (base.name.clone(), repositories.clone());
                 builder.selection(Selection { base, platform: cell.platform, request, repositories })
+            };
+            Some(Root::Packages { all: select(asked.all), shared: select(asked.shared) })
+        }
+        BaseRoot::Debian(debian) => {
+            let asked = debian.request(&cell.kubernetes, image, cell.platform);
+            let mut select = |names| {
+                let request = request::install(debian, names);
+                builder.ask(&base.name, debian, cell.platform, request)
             };
             Some(Root::Packages { all: select(asked.all), shared: select(asked.shared) })
         }

@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Check, Component, File, GoSource, Input, Selection, Tool, ToolInput, Way};
+use super::{Check, Component, File, GoSource, Input, Selection, Supply, Tool, ToolInput, Way, request};
 use crate::{
     base::{Platform, Version},
-    matrix::{self, At, Fields, Matrix, Origin, Sink, Template, ToolchainName, Variant, WayKind},
+    matrix::{
+        self, At, BaseRoot, DebianRoot, Fields, GoOrigin, Located, Matrix, Origin, Sink, Template, ToolchainName,
+        ToolchainOrigin, Variant, WayKind,
+    },
 };
 
 /// Collects components, selections and inputs, each once.
@@ -47,6 +50,24 @@ impl<'a> Builder<'a> {
             self.selections.push(selection);
             self.selections.len() - 1
         })
+    }
+
+    /// Asks the repositories of a Debian base something and returns the question's index.
+    pub(super) fn ask(&mut self, base: &str, root: &DebianRoot, platform: Platform, request: Vec<String>) -> usize {
+        let mut repositories: Vec<_> =
+            root.repositories.iter().map(|repository| format!("{}/", repository.prefix())).collect();
+        repositories.sort();
+        repositories.dedup();
+        self.selection(Selection { base: base.to_owned(), platform, request, repositories })
+    }
+
+    /// The Debian base of a name. Files that name another have been refused when they were checked.
+    fn debian(&self, from: &Located<String>) -> Option<(&'a str, &'a DebianRoot)> {
+        let base = self.matrix.bases.get(&from.value)?;
+        match &base.root {
+            BaseRoot::Debian(root) => Some((&base.name, root)),
+            BaseRoot::Archive(_) | BaseRoot::Alpine(_) => None,
+        }
     }
 
     /// Reports something that many cells have in common only for the first of them.
@@ -195,8 +216,13 @@ impl<'a> Builder<'a> {
                 let path = folder.join(self.fill(path, fields, &way.at)?);
                 Way::File { path, members: members(self, member)? }
             }
+            WayKind::Package { from, package, member } => {
+                let (base, root) = self.debian(from)?;
+                let selection = self.ask(base, root, platform, request::file(root, package));
+                Way::Package { selection, members: members(self, member)? }
+            }
             WayKind::Go { origin, source } => {
-                let input = self.input(origin, fields.clone(), &format!("{purpose} source"), &way.at);
+                let input = self.go_source(origin, fields, &format!("{purpose} source"), &way.at);
                 let mut stamps = Vec::new();
                 for (name, template) in &source.stamps {
                     stamps.push((name.clone(), self.fill(template, fields, &way.at)?));
@@ -215,6 +241,18 @@ impl<'a> Builder<'a> {
                 }
             }
         })
+    }
+
+    fn go_source(&mut self, origin: &GoOrigin, fields: &Fields, purpose: &str, at: &At) -> Option<Supply> {
+        match origin {
+            GoOrigin::Archive(origin) => self.input(origin, fields.clone(), purpose, at).map(Supply::Url),
+            GoOrigin::SourcePackage { from, package, version } => {
+                let version = self.fill(version, fields, at)?;
+                let (base, root) = self.debian(from)?;
+                let request = request::source(root, package, &version);
+                Some(Supply::Selection(self.ask(base, root, SOURCES, request)))
+            }
+        }
     }
 
     fn tools(&mut self, way: &WayKind, kubernetes: &Version, pack: bool) -> Option<Vec<Tool>> {
@@ -236,7 +274,17 @@ impl<'a> Builder<'a> {
         let machine = self.host.alpine_arch();
         let fields =
             Fields::new().kubernetes(kubernetes).with("host-arch", self.host.go_arch()).with("host-machine", machine);
-        let Some(version) = declared.version.get(kubernetes) else {
+        let (origin, version) = match &declared.origin {
+            ToolchainOrigin::Archive { origin, version } => (origin, version),
+            ToolchainOrigin::Packages { from, packages } => {
+                let (base, root) = self.debian(from)?;
+                let names = packages.iter().map(|package| package.value.clone());
+                let input = Supply::Selection(self.ask(base, root, self.host, request::install(root, names)));
+                let program = self.fill(&declared.program, &fields, &declared.at)?;
+                return Some(Tool { name, input: Some(ToolInput { version: format!("of {base}"), input, program }) });
+            }
+        };
+        let Some(version) = version.get(kubernetes) else {
             let message = format!("the toolchain `{name}` has no version for Kubernetes {kubernetes}");
             self.report_once("toolchain-without-version", &declared.at, message, "add a case to its `version`");
             return None;
@@ -244,8 +292,8 @@ impl<'a> Builder<'a> {
         let version = self.fill(version, &fields, &declared.at)?;
         let fields = fields.with("version", &version);
         let program = self.fill(&declared.program, &fields, &declared.at)?;
-        let input = self.input(&declared.origin, fields, &format!("toolchain {name} {version}"), &declared.at)?;
-        Some(Tool { name, input: Some(ToolInput { version, input, program }) })
+        let input = self.input(origin, fields, &format!("toolchain {name} {version}"), &declared.at)?;
+        Some(Tool { name, input: Some(ToolInput { version, input: Supply::Url(input), program }) })
     }
 
     /// Notes an input and returns its URL.
@@ -273,6 +321,9 @@ impl<'a> Builder<'a> {
             .ok()
     }
 }
+
+/// Source packages are the same for every platform; a question has one.
+const SOURCES: Platform = Platform::Amd64;
 
 fn serves(way: &matrix::Way, kubernetes: &Version, platform: Platform) -> bool {
     way.kubernetes.contains(kubernetes) && way.platforms.contains(&platform)

@@ -8,6 +8,7 @@ mod cells;
 mod components;
 mod extra;
 mod lock;
+mod request;
 mod stock;
 
 use std::{collections::BTreeMap, path::PathBuf};
@@ -21,7 +22,8 @@ use crate::{
 
 pub use cells::{Filter, plan};
 pub use lock::{InvalidLock, Lock, Pin, Selected};
-pub use stock::{ComponentState, InputState, SelectionState, Stock};
+pub use request::Request;
+pub use stock::{ComponentState, InputState, Omission, SelectionState, Stock};
 
 /// All that is to be built.
 #[derive(Clone, Debug, Serialize)]
@@ -124,14 +126,29 @@ pub enum Way {
     },
     /// `packages` are Go packages, one for each file of the component.
     Go {
-        input: String,
+        input: Supply,
         packages: Vec<String>,
         source: GoSource,
+    },
+    /// `selection` is one package, in which the members lie.
+    Package {
+        selection: usize,
+        members: Vec<String>,
     },
     File {
         path: PathBuf,
         members: Vec<String>,
     },
+}
+
+/// Bytes that a plan names before it is known which they are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Supply {
+    /// A URL of [`Plan::inputs`].
+    Url(String),
+    /// Index into [`Plan::selections`].
+    Selection(usize),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -156,9 +173,10 @@ pub struct Tool {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ToolInput {
+    /// Its version, or where packages have it from.
     pub version: String,
-    pub input: String,
-    /// The program's path in the archive.
+    pub input: Supply,
+    /// The program's path in the archive, or in what packages make together.
     pub program: String,
 }
 
@@ -186,7 +204,7 @@ pub struct Selection {
     /// The base whose repositories are asked.
     pub base: String,
     pub platform: Platform,
-    /// Sorted, each once.
+    /// Sorted, each once; for Debian as [`Request`] reads it.
     pub request: Vec<String>,
     /// What the URLs of the packages begin with.
     pub repositories: Vec<String>,

@@ -10,6 +10,8 @@ pub struct Stock {
     pub selections: Vec<SelectionState>,
     /// The files of all selections, each once.
     pub packages: Vec<InputState>,
+    /// What bases leave out although something depends on it, each reason once.
+    pub left_out: Vec<Omission>,
     /// Things the user should know before building, in full sentences.
     pub warnings: Vec<String>,
 }
@@ -49,6 +51,14 @@ pub enum SelectionState {
         size: u64,
     },
     Unpinned,
+}
+
+/// Packages that a base is without, for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Omission {
+    pub base: String,
+    pub packages: Vec<String>,
+    pub why: String,
 }
 
 impl Stock {

@@ -1,12 +1,12 @@
 //! The plan as tables for people: tags, components with their ways, and what is still to be fetched.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use tabled::{builder::Builder, settings::Style};
 
 use crate::{
     base::{Platform, size::Bytes},
-    plan::{Component, ComponentState, Plan, Root, SelectionState, Stock, Way},
+    plan::{Component, ComponentState, Plan, Request, Root, SelectionState, Stock, Supply, Way},
 };
 
 /// Renders a plan with the state of what it needs.
@@ -17,6 +17,10 @@ pub fn plan_tables(plan: &Plan, stock: &Stock) -> String {
     text.push_str("\n\n");
     if !plan.selections.is_empty() {
         text.push_str(&packages(plan, stock));
+        text.push_str("\n\n");
+    }
+    if !stock.left_out.is_empty() {
+        text.push_str(&left_out(stock));
         text.push_str("\n\n");
     }
     text.push_str(&summary(plan, stock));
@@ -64,30 +68,82 @@ fn components(plan: &Plan, stock: &Stock) -> String {
     table(["COMPONENT", "PLATFORMS", "WAY, AND WHY", "STATE"], rows)
 }
 
-/// The packages of every base; of those that stand on a shared layer only what they have beside it.
+/// The packages of every base; of those that stand on a shared layer only what they have beside it. Then what else is
+/// taken from the same repositories.
 fn packages(plan: &Plan, stock: &Stock) -> String {
     let mut rows: Vec<([String; 3], Vec<Platform>)> = Vec::new();
+    let mut add = |key: [String; 3], platform| match rows.iter_mut().find(|(known, _)| *known == key) {
+        Some((_, platforms)) => platforms.push(platform),
+        None => rows.push((key, vec![platform])),
+    };
+    let mut of_bases = BTreeSet::new();
     for base in &plan.bases {
         let Root::Packages { all, shared } = &base.root else { continue };
-        let mut asked = plan.selections[*shared].request.join(" ");
-        let others =
-            plan.selections[*all].request.iter().filter(|name| !plan.selections[*shared].request.contains(name));
-        let others: Vec<_> = others.map(String::as_str).collect();
+        of_bases.extend([*all, *shared]);
+        let request = Request::parse(&plan.selections[*all].request);
+        let common = Request::parse(&plan.selections[*shared].request).install;
+        let mut asked = common.join(" ");
+        let others: Vec<_> = request.install.iter().filter(|name| !common.contains(name)).copied().collect();
         if !others.is_empty() {
             let _ = write!(asked, "\nand {}", others.join(" "));
         }
-        let state = match stock.selections.get(*all) {
-            Some(SelectionState::Pinned { packages, size }) => format!("{} packages, {}", packages.len(), Bytes(*size)),
-            Some(SelectionState::Unpinned) | None => "not chosen yet".to_owned(),
-        };
-        let key = [base.name.clone(), wrap(&asked), state];
-        match rows.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, platforms)) => platforms.push(base.platform),
-            None => rows.push((key, vec![base.platform])),
+        if !request.without.is_empty() {
+            let _ = write!(asked, "\nwithout {}", request.without.join(" "));
         }
+        add([base.name.clone(), wrap(&asked), chosen(stock, *all)], base.platform);
+    }
+    for (index, selection) in plan.selections.iter().enumerate().filter(|(index, _)| !of_bases.contains(index)) {
+        let request = Request::parse(&selection.request);
+        let mut asked: Vec<_> = request.install.iter().map(|name| (*name).to_owned()).collect();
+        asked.extend(request.files.iter().map(|name| format!("files of {name}")));
+        asked.extend(request.sources.iter().map(|(name, version)| format!("the source of {name} {version}")));
+        let asked = format!("{}, for {}", asked.join(" "), users(plan, index).join(" "));
+        add([selection.base.clone(), wrap(&asked), chosen(stock, index)], selection.platform);
     }
     let rows = rows.into_iter().map(|([name, asked, state], platforms)| [name, list(&platforms), asked, state]);
     table(["BASE", "PLATFORMS", "PACKAGES ASKED FOR", "CHOSEN"], rows)
+}
+
+fn chosen(stock: &Stock, selection: usize) -> String {
+    match stock.selections.get(selection) {
+        Some(SelectionState::Pinned { packages, size }) if packages.len() == 1 => {
+            format!("{}, {}", packages[0], Bytes(*size))
+        }
+        Some(SelectionState::Pinned { packages, size }) => format!("{} packages, {}", packages.len(), Bytes(*size)),
+        Some(SelectionState::Unpinned) | None => "not chosen yet".to_owned(),
+    }
+}
+
+/// What a selection that is no base's is for: components, or the tools that make them.
+fn users(plan: &Plan, selection: usize) -> Vec<String> {
+    let mut users = Vec::new();
+    for component in &plan.components {
+        let takes = match &component.way {
+            Way::Package { selection: mine, .. } | Way::Go { input: Supply::Selection(mine), .. } => *mine == selection,
+            Way::Go { .. } | Way::Release { .. } | Way::File { .. } => false,
+        };
+        let tools = component
+            .tools
+            .iter()
+            .filter(|tool| tool.input.as_ref().is_some_and(|input| input.input == Supply::Selection(selection)));
+        let names = takes.then(|| component.name.clone()).into_iter();
+        for name in names.chain(tools.map(|tool| format!("the toolchain {}", tool.name))) {
+            if !users.contains(&name) {
+                users.push(name);
+            }
+        }
+    }
+    users
+}
+
+/// What is left out of bases although something in them depends on it.
+fn left_out(stock: &Stock) -> String {
+    let mut builder = Builder::default();
+    builder.push_record(["BASE", "LEFT OUT", "BECAUSE"]);
+    for omitted in &stock.left_out {
+        builder.push_record([omitted.base.clone(), wrap(&omitted.packages.join(" ")), wrap(&omitted.why)]);
+    }
+    builder.build().with(Style::blank()).to_string()
 }
 
 /// Breaks lines between words.
@@ -133,6 +189,7 @@ fn way(component: &Component) -> String {
             let tags = if source.tags.is_empty() { String::new() } else { format!(" -tags {}", source.tags.join(",")) };
             steps(format!("built from source{}{tags}", if source.cgo { " with CGO" } else { "" }))
         }
+        Way::Package { .. } => steps("files of a package".to_owned()),
         Way::File { path, .. } => steps(format!("local file {}", path.display())),
     }
 }

@@ -10,7 +10,7 @@ use kletimg::inputs::deb::{
 use super::apt::Apt;
 
 /// Sets of an image's kind, of many packages, of virtual packages, of choices between alternatives.
-const SETS: [&str; 20] = [
+const SETS: [&str; 23] = [
     "ca-certificates mount iptables conntrack",
     "bash",
     "coreutils findutils e2fsprogs xfsprogs util-linux kmod procps iproute2 ethtool socat ebtables ipset",
@@ -31,6 +31,12 @@ const SETS: [&str; 20] = [
     "upx-ucl",
     "texlive-latex-base emacs-nox vim",
     "docker.io containerd runc podman",
+    // Three of the random ones, in which apt's choice was hard to follow.
+    "libanyevent-irc-perl syslog-ng-mod-sql libdist-zilla-plugin-podspellingtests-perl ruby-unicode-display-width \
+     gimp-help-es",
+    "r-bioc-zlibbioc nanostat pari-galpol librust-shared-library-dev openssh-known-hosts \
+     ruby-rails-assets-jquery.slimscroll",
+    "meteo-qt libobjc-12-dev-i386-cross libime-data-language-model bouncy yazc libchemistry-isotope-perl",
 ];
 
 /// What the resolver chooses, by name.

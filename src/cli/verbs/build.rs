@@ -1,5 +1,6 @@
 //! `kletimg matrix build`.
 
+mod next;
 mod outputs;
 
 use std::{path::Path, process::ExitCode, sync::Arc};
@@ -11,7 +12,7 @@ use super::super::{
 };
 use crate::{
     base::Epoch,
-    pipeline::{self, Asking, Built, Work, locking},
+    pipeline::{self, Built, Work, locking},
     plan::Lock,
     report::SizeTable,
 };
@@ -33,7 +34,13 @@ pub(super) fn run(session: &Session, args: &args::Build) -> Result<ExitCode, Fai
         let layout = outputs::Layout::of(session, args)?;
         let built = pipeline::build(&work, layout.path()).await.map_err(Failure::Pipeline)?;
         show(session, &built, layout.named())?;
-        deliveries.deliver(session, args, &work, &built).await
+        let delivered = deliveries.deliver(session, args, &work, &built).await;
+        if let (Ok(_), Some(dest), false) = (&delivered, layout.named(), args.deliver.push || args.deliver.load) {
+            for step in next::steps(&args.matrix.file, dest, &built) {
+                session.progress.note(&step);
+            }
+        }
+        delivered
     })??;
     Ok(ExitCode::SUCCESS)
 }
@@ -70,7 +77,7 @@ async fn pin(
 ) -> Result<Lock, Failure> {
     let before = lock.clone();
     let fetcher = session.fetcher(&planned.matrix, network)?;
-    let asking = Asking { fetcher: &fetcher, store: &session.store, matrix: &planned.matrix };
+    let asking = session.asking(&fetcher, &planned.matrix);
     let lock = locking::pin(asking, &planned.plan, lock).await.map_err(Failure::Pins)?;
     let lock = locking::pin_tools(&session.search(), &session.store, &planned.plan, lock);
     if lock != before {

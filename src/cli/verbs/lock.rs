@@ -13,7 +13,7 @@ use super::{
 use crate::{
     base::{Blob, size::Bytes},
     pipeline::{
-        self, Asking,
+        self,
         locking::{self, Mirrored},
     },
     plan::Lock,
@@ -41,7 +41,7 @@ pub(super) fn lock(session: &Session, args: &args::Lock) -> Result<ExitCode, Fai
         }
     }
     let fetcher = session.fetcher(&planned.matrix, &args.network)?;
-    let asking = Asking { fetcher: &fetcher, store: &session.store, matrix: &planned.matrix };
+    let asking = session.asking(&fetcher, &planned.matrix);
     let lock = block_on(async { locking::pin(asking, &planned.plan, lock).await })?.map_err(Failure::Pins)?;
     let mut lock = locking::pin_tools(&session.search(), &session.store, &planned.plan, lock);
     lock.tidy(&planned.plan);

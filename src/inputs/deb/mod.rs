@@ -1,11 +1,12 @@
 //! Debian as a base: signed indexes, the choice of packages, and the root file system that they make.
 //!
 //! ```text
-//! sources     where this machine reaches a Debian archive
+//! sources  -> machine     where this machine reaches a Debian archive, and whose signatures count
 //! openpgp  -> release     a suite's release file, verified, and the indexes it vouches for
 //! packages -> universe    what the indexes offer; source_packages for tarballs
 //! resolver                which packages: what `apt-get install` would decide
-//! control  -> rootfs      packages put together as dpkg would, running nothing
+//! control  -> package     one package's file
+//! rootfs      packages put together as dpkg would, running nothing
 //! ```
 //!
 //! Nothing here fetches or unpacks data: bytes come as slices, packages as trees of the store. References are Debian
@@ -13,7 +14,9 @@
 
 pub mod control;
 pub mod date;
+pub mod machine;
 pub mod openpgp;
+pub mod package;
 pub mod packages;
 pub mod relation;
 pub mod release;

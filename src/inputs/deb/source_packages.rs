@@ -55,7 +55,25 @@ pub fn find(indexes: &[&str], package: &str, version: Option<&str>) -> Result<So
     }
 }
 
+/// All versions of a source package in an index.
+pub fn all(index: &str, package: &str) -> Result<Vec<SourcePackage>, SourcePackageError> {
+    let named = stanzas(index).filter(|stanza| stanza.get("Package") == Some(package));
+    named.map(SourcePackage::parse).collect()
+}
+
 impl SourcePackage {
+    /// Whether this is the version, which may be given without epoch and Debian's revision.
+    pub fn is_version(&self, version: &str) -> bool {
+        let upstream = self.version.split_once(':').map_or(self.version.as_str(), |(_, rest)| rest);
+        let upstream = upstream.rsplit_once('-').map_or(upstream, |(upstream, _)| upstream);
+        version == self.version || version == upstream
+    }
+
+    /// By version, as Debian orders them.
+    pub fn compare(&self, other: &Self) -> std::cmp::Ordering {
+        super::version::compare(&self.version, &other.version)
+    }
+
     fn parse(stanza: Stanza<'_>) -> Result<Self, SourcePackageError> {
         let package = stanza.get("Package").unwrap_or_default().to_owned();
         for field in stanza.fields() {
@@ -128,6 +146,10 @@ mod tests {
         let error = find(&indexes, "k", Some("2")).unwrap_err().to_string();
         assert!(error.contains("1.10, 1.9"), "{error}");
         assert!(find(&indexes, "m", None).is_err());
+        let revised = index("1:1.9+really1.8-2");
+        let all = all(&revised, "k").unwrap();
+        assert!(all[0].is_version("1.9+really1.8") && all[0].is_version("1:1.9+really1.8-2"));
+        assert!(!all[0].is_version("1.9") && !all[0].is_version("1.9+really1.8-2"));
     }
 
     #[test]

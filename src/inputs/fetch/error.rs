@@ -13,6 +13,8 @@ pub enum FetchError {
          where there is a network, or drop `--offline`"
     )]
     Offline { what: String, url: String },
+    #[error("fetching {what}: {why}")]
+    NoMirror { what: String, why: String },
     #[error("fetching {what}: {}{}", places(tried), advice(tried))]
     Failed { what: String, tried: Vec<Tried> },
     #[error(

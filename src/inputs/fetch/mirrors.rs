@@ -46,7 +46,13 @@ struct Mirror {
 pub struct Mirrors {
     prefixes: Vec<Mirror>,
     folders: Vec<PathBuf>,
+    /// Archives that have no mirror, by prefix, and why they have none.
+    lacking: Vec<(String, String)>,
 }
+
+/// The scheme of files that have no address of their own: `deb://debian/pool/...` is a file of the archive that every
+/// mirror of Debian holds, so that a lock names none of them.
+const NAMED: &str = "deb";
 
 /// Where a URL's file lies in a folder that `kletimg matrix fetch --to` wrote: below its host, at its path.
 pub fn below(folder: &Path, url: &str) -> Option<PathBuf> {
@@ -64,7 +70,7 @@ impl Mirrors {
         original: Original,
     ) -> Result<(), InvalidMirror> {
         let invalid = |()| InvalidMirror::Prefix(super::redacted(prefix).to_string());
-        let prefix = checked(prefix, &["http", "https"]).map_err(invalid)?;
+        let prefix = checked(prefix, &["http", "https", NAMED]).map_err(invalid)?;
         let targets = targets
             .into_iter()
             .map(|target| {
@@ -74,7 +80,11 @@ impl Mirrors {
             .collect::<Result<Vec<_>, _>>()?;
         match self.prefixes.iter_mut().find(|mirror| mirror.prefix == prefix) {
             Some(mirror) => {
-                mirror.targets.extend(targets);
+                for target in targets {
+                    if !mirror.targets.contains(&target) {
+                        mirror.targets.push(target);
+                    }
+                }
                 if original == Original::Never {
                     mirror.original = original;
                 }
@@ -99,6 +109,23 @@ impl Mirrors {
         self.add(&argument[..separator], [&argument[separator + 1..]], Original::Last)
     }
 
+    /// Notes why nothing is known that the files of an archive could be had from.
+    pub fn lack(&mut self, prefix: &str, why: String) {
+        self.lacking.push((prefix.trim_end_matches('/').to_owned(), why));
+    }
+
+    /// Why there is no address to try for a URL that only mirrors have.
+    pub(super) fn why_none(&self, url: &str) -> Option<String> {
+        if !is_named(url) || !self.targets(url).is_empty() {
+            return None;
+        }
+        let reason = self.lacking.iter().find(|(prefix, _)| is_below(url, prefix)).map(|(_, why)| why.clone());
+        let archive = url.split('/').take(3).collect::<Vec<_>>().join("/");
+        Some(
+            reason.unwrap_or_else(|| format!("nothing says where {archive} is: name it with `--mirror {archive}=URL`")),
+        )
+    }
+
     /// The addresses at which a URL is tried, in order.
     pub fn targets(&self, url: &str) -> Vec<String> {
         let in_folder = |folder: &PathBuf| Some(Url::from_file_path(below(folder, url)?).ok()?.to_string());
@@ -108,19 +135,25 @@ impl Mirrors {
     }
 
     fn by_prefix(&self, url: &str) -> Vec<String> {
-        let applies = |mirror: &&Mirror| {
-            url.strip_prefix(&mirror.prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
-        };
+        let applies = |mirror: &&Mirror| is_below(url, &mirror.prefix);
         let Some(mirror) = self.prefixes.iter().filter(applies).max_by_key(|mirror| mirror.prefix.len()) else {
-            return vec![url.to_owned()];
+            return if is_named(url) { Vec::new() } else { vec![url.to_owned()] };
         };
         let rest = &url[mirror.prefix.len()..];
         let mut targets: Vec<_> = mirror.targets.iter().map(|target| format!("{target}{rest}")).collect();
-        if mirror.original == Original::Last || targets.is_empty() {
+        if !is_named(url) && (mirror.original == Original::Last || targets.is_empty()) {
             targets.push(url.to_owned());
         }
         targets
     }
+}
+
+fn is_below(url: &str, prefix: &str) -> bool {
+    url.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
+}
+
+fn is_named(url: &str) -> bool {
+    url.strip_prefix(NAMED).is_some_and(|rest| rest.starts_with("://"))
 }
 
 /// A URL of one of these schemes, without slashes at its end.
@@ -136,6 +169,22 @@ fn checked(text: &str, schemes: &[&str]) -> Result<String, ()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_archive_by_name_is_only_had_from_mirrors() {
+        let mut mirrors = Mirrors::default();
+        let url = "deb://debian/pool/a.deb";
+        assert!(mirrors.targets(url).is_empty());
+        assert!(mirrors.why_none(url).unwrap().contains("--mirror deb://debian=URL"));
+        mirrors.lack("deb://debian", "no apt sources".to_owned());
+        assert_eq!(mirrors.why_none(url).as_deref(), Some("no apt sources"));
+        mirrors.add_argument("deb://debian=http://a.test/debian/").unwrap();
+        mirrors.add("deb://debian", ["https://b.test/d"], Original::Never).unwrap();
+        assert_eq!(mirrors.targets(url), ["http://a.test/debian/pool/a.deb", "https://b.test/d/pool/a.deb"]);
+        assert_eq!(mirrors.why_none(url), None);
+        assert!(mirrors.why_none("deb://debian-security/a").is_some(), "another archive");
+        assert_eq!(below(Path::new("/to"), url), Some("/to/debian/pool/a.deb".into()));
+    }
 
     #[test]
     fn the_longest_prefix_decides() {

@@ -210,16 +210,41 @@ impl Fetcher {
 
     /// A file of at most `limit` bytes that is not stored, such as an index. Nothing has verified it.
     pub async fn small(&self, what: &str, url: &str, limit: u64) -> Result<Vec<u8>, FetchError> {
+        let accept = |_: &[u8]| Ok::<_, std::convert::Infallible>(());
+        Ok(self.small_accepted(what, url, limit, accept).await?.0)
+    }
+
+    /// A file of at most `limit` bytes that is not stored and whose size nobody knows. `accept` says whether its bytes
+    /// are right; a mirror whose file it refuses is passed over for the next.
+    pub async fn small_accepted<T, E: std::fmt::Display>(
+        &self,
+        what: &str,
+        url: &str,
+        limit: u64,
+        accept: impl Fn(&[u8]) -> Result<T, E>,
+    ) -> Result<(Vec<u8>, T), FetchError> {
         let _permit = self.permits.acquire().await;
         let mut tried = Vec::new();
         for target in self.targets(what, url)? {
             let sink = Sink::memory();
-            match self.receive(&target, Bound::AtMost(limit), sink).await? {
-                Ok((sink, _)) => return Ok(sink.into_bytes()),
-                Err(why) => tried.push(Tried { url: redacted(&target).to_string(), why }),
-            }
+            let why = match self.receive(&target, Bound::AtMost(limit), sink).await? {
+                Ok((sink, _)) => {
+                    let bytes = sink.into_bytes();
+                    match accept(&bytes) {
+                        Ok(value) => return Ok((bytes, value)),
+                        Err(refusal) => Why::Refused(refusal.to_string()),
+                    }
+                }
+                Err(why) => why,
+            };
+            tried.push(Tried { url: redacted(&target).to_string(), why });
         }
         Err(FetchError::Failed { what: what.to_owned(), tried })
+    }
+
+    /// Whether there is an address to try for a URL at all.
+    pub fn has_address(&self, url: &str) -> bool {
+        self.options.mirrors.why_none(url).is_none()
     }
 
     /// The length of a file in bytes, where it can be told without fetching it. For plans: nothing is retried, and no
@@ -328,6 +353,9 @@ impl Fetcher {
     /// The addresses to try: offline, only files of this machine.
     fn targets(&self, what: &str, url: &str) -> Result<Vec<String>, FetchError> {
         let mut targets = self.options.mirrors.targets(url);
+        if let Some(why) = self.options.mirrors.why_none(url).filter(|_| self.options.network == Network::Online) {
+            return Err(FetchError::NoMirror { what: what.to_owned(), why });
+        }
         if self.options.network == Network::Offline {
             targets.retain(|target| target.starts_with("file:"));
         }

@@ -127,9 +127,10 @@ impl Go {
     /// Debian's packages (`usr/lib/go-*/`).
     pub fn at(path: &Path) -> Result<Self, ToolchainError> {
         let places = ["bin/go", "go/bin/go"].map(|place| path.join(place));
+        let packaged = if files::is_folder(path) { debian(&path.join("usr/lib"))? } else { Vec::new() };
         let program = std::iter::once(path.to_owned())
             .chain(places)
-            .chain(debian(&path.join("usr/lib"))?)
+            .chain(packaged)
             .find_map(|place| process::find(&place.to_string_lossy(), "".as_ref()))
             .ok_or_else(|| ToolchainError::NotThere { what: "go", path: path.to_owned() })?;
         Self::probe(&Search::new("", None), &files::canonical(&program)?)
@@ -339,6 +340,7 @@ mod tests {
             fake_go(&folder.join(root), "go1.19.8");
             let top = folder.join(&root[..1]);
             assert_eq!(Go::at(&top).unwrap().root, folder.join(root));
+            assert_eq!(Go::at(&folder.join(root).join("bin/go")).unwrap().root, folder.join(root));
         }
         assert!(matches!(Go::at(&folder), Err(ToolchainError::NotThere { what: "go", .. })));
         assert!(matches!(Zig::at(&folder), Err(ToolchainError::NotThere { what: "zig", .. })));

@@ -2,9 +2,10 @@
 //!
 //! The lock keeps what was chosen and the digest of every file, so that a build needs no index and no mirror that still
 //! has yesterday's packages. Who decides which packages these are, and what a root file system of them looks like, is
-//! the affair of `inputs::apk`; here it is joined to lock, store and plan.
+//! the affair of `inputs::apk` and `inputs::deb`; here it is joined to lock, store and plan.
 
 mod alpine;
+pub(super) mod debian;
 
 use std::collections::BTreeMap;
 
@@ -12,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{PipelineError, Step, work::Work};
 use crate::{
-    base::{Blob, Node, Platform, Tree},
-    inputs::{fetch::Fetcher, store::Store},
+    base::{Blob, Node, Platform, Tree, progress::Progress},
+    inputs::{deb::machine::Machine, fetch::Fetcher, store::Store},
     matrix::{BaseRoot, Matrix},
     plan::{self, Lock, Pin, Plan, Root, Selected, Selection},
 };
@@ -24,6 +25,9 @@ pub struct Asking<'a> {
     pub fetcher: &'a Fetcher,
     pub store: &'a Store,
     pub matrix: &'a Matrix,
+    /// For what a Debian base leaves to the machine that locks it.
+    pub apt: &'a Machine,
+    pub progress: &'a dyn Progress,
 }
 
 /// Answers for selections of one base and platform, and the digests of all files that they name.
@@ -45,7 +49,10 @@ pub(super) async fn select(asking: Asking<'_>, plan: &Plan, lock: &mut Lock) -> 
             Some((base, BaseRoot::Alpine(root))) => {
                 alpine::choose(asking, base, root, platform, &selections, lock).await
             }
-            _ => continue,
+            Some((base, BaseRoot::Debian(root))) => {
+                debian::choose(asking, base, root, platform, &selections, lock).await
+            }
+            Some((_, BaseRoot::Archive(_))) | None => continue,
         };
         match answer {
             Ok(Answer { selected, pins }) => {
@@ -104,6 +111,10 @@ pub(super) fn assemble(work: &Work, base: &plan::Base, files: &[Blob]) -> Result
         BaseRoot::Alpine(root) => alpine::assemble(
             work.store(),
             &alpine::Parts { definition, root, platform: base.platform, request, all, shared, files },
+        ),
+        BaseRoot::Debian(root) => debian::assemble(
+            work.store(),
+            &debian::Parts { definition, root, platform: base.platform, all, shared, files },
         ),
     }
 }

@@ -29,16 +29,24 @@ pub enum AlternativeError {
     Path(#[from] InvalidPath),
 }
 
+impl Alternative {
+    /// The link in `etc/alternatives`, which is moved to switch.
+    pub(super) fn switch(&self) -> Result<TreePath, InvalidPath> {
+        TreePath::new("etc/alternatives")?.join(&self.name)
+    }
+}
+
 /// Makes the links of a table.
 pub(super) fn create(tree: &mut Tree, alternatives: &[Alternative]) -> Result<(), AlternativeError> {
-    for Alternative { link, name, target } in alternatives {
+    for alternative in alternatives {
+        let Alternative { link, name, target } = alternative;
         if name.is_empty() || name.contains('/') {
             return Err(AlternativeError::Name(name.clone()));
         }
         if tree.get(target).is_none() {
             return Err(AlternativeError::NoTarget { name: name.clone(), target: target.clone() });
         }
-        let switch = TreePath::new("etc/alternatives")?.join(name)?;
+        let switch = alternative.switch()?;
         let entry = Entry::symlink(format!("/{switch}"));
         if tree.get(link).is_some_and(|old| *old != entry) {
             return Err(AlternativeError::InTheWay { name: name.clone(), link: link.clone() });

@@ -28,7 +28,10 @@ mod scripts;
 mod status;
 mod units;
 
-use std::{collections::BTreeSet, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
 
 pub use alternatives::{Alternative, AlternativeError};
 pub use place::PlaceError;
@@ -63,6 +66,8 @@ pub struct Setup {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assembled {
     pub tree: Tree,
+    /// The package that each path is of. What belongs to none was made here.
+    pub owners: BTreeMap<TreePath, String>,
     /// Scripts that dpkg would have run and that nothing was done for, sorted.
     pub undeclared: Vec<UndeclaredScript>,
 }
@@ -89,17 +94,26 @@ pub enum AssembleError {
 pub fn assemble(store: &Store, packages: &[Unpacked<'_>], setup: &Setup) -> Result<Assembled, AssembleError> {
     let mut packages = packages.to_vec();
     packages.sort_by_key(|unpacked| unpacked.package.name);
-    let tree = place::place(&packages)?;
+    let (tree, mut owners) = place::place(&packages)?;
     let mut root = Root { store, tree };
     deeds::perform(&mut root, &packages)?;
     accounts::create(&mut root)?;
     alternatives::create(&mut root.tree, &setup.alternatives)?;
+    for alternative in &setup.alternatives {
+        // Whoever brings the program brings the names that it answers to.
+        if let Some(owner) = owners.get(&alternative.target).cloned() {
+            owners.insert(alternative.switch()?, owner.clone());
+            owners.insert(alternative.link.clone(), owner);
+        }
+    }
     units::enable(&mut root, &setup.enable)?;
     documentation::leave_out(&mut root.tree);
     status::record(&mut root, &packages)?;
     root.complete_folders();
     let undeclared = scripts::undeclared(&packages, setup);
-    Ok(Assembled { tree: root.tree, undeclared })
+    let tree = root.tree;
+    owners.retain(|path, _| tree.get(path).is_some());
+    Ok(Assembled { tree, owners, undeclared })
 }
 
 /// A tree that is being finished, and where its files' contents go.

@@ -41,8 +41,11 @@ struct Claim<'p> {
     entry: Entry,
 }
 
-/// The tree of packages sorted by name.
-pub(super) fn place(packages: &[Unpacked<'_>]) -> Result<Tree, PlaceError> {
+/// Which package each path is of.
+pub(super) type Owners = BTreeMap<TreePath, String>;
+
+/// The tree of packages sorted by name, and whose each path is.
+pub(super) fn place(packages: &[Unpacked<'_>]) -> Result<(Tree, Owners), PlaceError> {
     let links = links(packages)?;
     let mut claims: BTreeMap<TreePath, Claim<'_>> = BTreeMap::new();
     // base-files first: where several bring a folder, its attributes are those of whoever was unpacked first.
@@ -65,6 +68,7 @@ pub(super) fn place(packages: &[Unpacked<'_>]) -> Result<Tree, PlaceError> {
             claim(&mut claims, placed, Claim { package: unpacked, entry })?;
         }
     }
+    let owners = claims.iter().map(|(path, claim)| (path.clone(), name(claim.package))).collect();
     let mut tree = Tree { entries: claims.into_iter().map(|(path, claim)| (path, claim.entry)).collect() };
     for (path, target) in links {
         let optional = path.as_str().starts_with("lib") && path.as_str() != "lib";
@@ -75,7 +79,7 @@ pub(super) fn place(packages: &[Unpacked<'_>]) -> Result<Tree, PlaceError> {
             return Err(PlaceError::LinkAndFile { path });
         }
     }
-    Ok(tree)
+    Ok((tree, owners))
 }
 
 /// Whether there is something at a path or below it.

@@ -1,0 +1,232 @@
+//! A suite of an archive: its release file, verified, and the indexes that it vouches for.
+
+use super::{Answer, Asking, DebianError, PipelineError, Step};
+use crate::{
+    base::{Blob, Platform},
+    host::files,
+    inputs::{
+        deb::{
+            machine,
+            openpgp::Keyring,
+            release::{IndexFile, Release},
+        },
+        fetch::{FetchError, Why},
+    },
+    matrix::{Base, DebianMirrors, DebianRepository, DebianRoot},
+    plan::{Lock, Pin},
+};
+
+/// Bookworm's release file has 150 kB.
+const LARGEST_RELEASE: u64 = 16 << 20;
+
+/// Bookworm's largest index, main for amd64, has 9 MB.
+const LARGEST_INDEX: u64 = 256 << 20;
+
+/// See the module.
+pub(super) struct Suite {
+    prefix: String,
+    suite: String,
+    components: Vec<String>,
+    optional: bool,
+    pub(super) release: Release,
+    /// What vouches for the files that its indexes name.
+    pub(super) evidence: String,
+    pub(super) packages: Vec<Index>,
+    pub(super) sources: Vec<Index>,
+}
+
+/// An index that was read.
+pub(super) struct Index {
+    url: String,
+    pub(super) text: String,
+}
+
+/// The suites of a base, those that are optional only where the machine's own apt uses them.
+pub(super) async fn open(
+    asking: Asking<'_>,
+    base: &Base,
+    root: &DebianRoot,
+    lock: &Lock,
+    answer: &mut Answer,
+) -> Result<Vec<Suite>, PipelineError> {
+    let mut suites = Vec::new();
+    for repository in &root.repositories {
+        if is_used(asking, repository, lock) {
+            suites.push(open_one(asking, base, repository, lock, answer).await?);
+        }
+    }
+    Ok(suites)
+}
+
+fn release_url(repository: &DebianRepository) -> String {
+    format!("{}/dists/{}/InRelease", repository.prefix(), repository.suite)
+}
+
+/// A lock that was made with a suite goes on with it, on any machine. One that is made anew on a machine without apt
+/// takes whatever the user named a mirror for.
+fn is_used(asking: Asking<'_>, repository: &DebianRepository, lock: &Lock) -> bool {
+    let url = release_url(repository);
+    !repository.optional
+        || repository.mirrors != DebianMirrors::System
+        || lock.inputs.contains_key(&url)
+        || asking.apt.names(&repository.suite)
+        || (asking.apt.mirrors(&repository.suite).is_err() && asking.fetcher.has_address(&url))
+}
+
+async fn open_one(
+    asking: Asking<'_>,
+    base: &Base,
+    repository: &DebianRepository,
+    lock: &Lock,
+    answer: &mut Answer,
+) -> Result<Suite, PipelineError> {
+    let what = format!("the release file of {}", repository.suite);
+    let failed = |step: Step| PipelineError::new(format!("reading {what}"), step);
+    let keys = keyring(asking, base, repository).map_err(|error| failed(error.into()))?;
+    let url = release_url(repository);
+    let read = |bytes: &[u8]| -> Result<(Release, String), DebianError> {
+        let signed = keys.verify(bytes, asking.apt.now)?;
+        let release = Release::parse(&signed)?;
+        release.check_suite(&repository.suite)?;
+        Ok((release, signed.signer().to_owned()))
+    };
+    let (bytes, (release, signer)) = if let Some(pin) = lock.inputs.get(&url) {
+        let moved = |source| PipelineError::new("choosing packages", Step::IndexMoved { url: url.clone(), source });
+        let blob = asking.fetcher.pinned(&what, &url, pin.sha256, pin.size).await.map_err(moved)?;
+        let bytes =
+            files::read(&asking.store.path(&blob.digest), LARGEST_RELEASE).map_err(|error| failed(error.into()))?;
+        let release = read(&bytes).map_err(|error| failed(error.into()))?;
+        (bytes, release)
+    } else {
+        let fresh = |bytes: &[u8]| {
+            let (release, signer) = read(bytes)?;
+            if !asking.apt.may_be_outdated(&repository.suite) {
+                release.check_time(asking.apt.now)?;
+            }
+            Ok::<_, DebianError>((release, signer))
+        };
+        asking.fetcher.small_accepted(&what, &url, LARGEST_RELEASE, fresh).await?
+    };
+    let blob = asking.store.put(&bytes).map_err(|error| failed(error.into()))?;
+    let verified = format!("signed by {signer}");
+    answer.pins.insert(url.clone(), Pin { sha256: blob.digest, size: Some(blob.size), verified });
+    Ok(Suite {
+        prefix: repository.prefix(),
+        suite: repository.suite.clone(),
+        components: repository.components.clone(),
+        optional: repository.optional,
+        release,
+        evidence: format!("{url}, signed by {signer}"),
+        packages: Vec::new(),
+        sources: Vec::new(),
+    })
+}
+
+/// The keys of the definition, else those that the machine's apt trusts.
+fn keyring(asking: Asking<'_>, base: &Base, repository: &DebianRepository) -> Result<Keyring, DebianError> {
+    if repository.keys.is_empty() {
+        return Ok(asking.apt.keyring(&repository.suite)?);
+    }
+    let mut keyring = Keyring::default();
+    for key in &repository.keys {
+        machine::add(&mut keyring, &base.folder().join(&key.value))?;
+    }
+    Ok(keyring)
+}
+
+impl Suite {
+    /// The URL of a file by its path below the archive's root.
+    pub(super) fn url_of(&self, path: &str) -> String {
+        format!("{}/{}", self.prefix, path.trim_start_matches("./"))
+    }
+
+    /// The release file and these indexes.
+    pub(super) fn urls<'s>(&'s self, indexes: &'s [Index]) -> impl Iterator<Item = String> + 's {
+        let release = self.url_of(&format!("dists/{}/InRelease", self.suite));
+        std::iter::once(release).chain(indexes.iter().map(|index| index.url.clone()))
+    }
+
+    /// Reads the packages of every component for a platform.
+    pub(super) async fn read_packages(
+        &mut self,
+        asking: Asking<'_>,
+        platform: Platform,
+        answer: &mut Answer,
+    ) -> Result<(), PipelineError> {
+        for component in self.components.clone() {
+            let what = format!("the packages of {} {component} {}", self.suite, platform.debian_arch());
+            let ways = self.release.packages(&component, platform.debian_arch());
+            let index = self.index(asking, &what, ways.map_err(DebianError::from), answer).await?;
+            self.packages.extend(index);
+        }
+        Ok(())
+    }
+
+    /// Reads the source packages of every component.
+    pub(super) async fn read_sources(&mut self, asking: Asking<'_>, answer: &mut Answer) -> Result<(), PipelineError> {
+        for component in self.components.clone() {
+            let what = format!("the source packages of {} {component}", self.suite);
+            let ways = self.release.sources(&component).map_err(DebianError::from);
+            let index = self.index(asking, &what, ways, answer).await?;
+            self.sources.extend(index);
+        }
+        Ok(())
+    }
+
+    /// Fetches an index in the first way that a mirror has it in, and reads it. `None` for one of an optional suite that
+    /// no mirror has: not all keep all that a release lists, and the user is told.
+    async fn index(
+        &self,
+        asking: Asking<'_>,
+        what: &str,
+        ways: Result<Vec<IndexFile>, DebianError>,
+        answer: &mut Answer,
+    ) -> Result<Option<Index>, PipelineError> {
+        let failed = |step: Step| PipelineError::new(format!("reading {what}"), step);
+        let mut absent = None;
+        for way in ways.map_err(|error| failed(error.into()))? {
+            match self.fetch(asking, what, &way).await {
+                Ok((url, blob)) => {
+                    let read = || -> Result<String, Step> {
+                        let bytes = files::read(&asking.store.path(&blob.digest), LARGEST_INDEX)?;
+                        Ok(way.read(&bytes).map_err(DebianError::from)?)
+                    };
+                    let text = tokio::task::block_in_place(read).map_err(failed)?;
+                    let pin = Pin { sha256: blob.digest, size: Some(blob.size), verified: self.evidence.clone() };
+                    answer.pins.insert(url.clone(), pin);
+                    return Ok(Some(Index { url, text }));
+                }
+                Err(error) if is_absent(&error) => absent = Some(error),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        match absent {
+            Some(error) if self.optional => {
+                asking.progress.note(&format!("warning: {error}: going on without, because this suite is optional"));
+                Ok(None)
+            }
+            Some(error) => Err(error.into()),
+            None => Err(failed(Step::Missing(what.to_owned()))),
+        }
+    }
+
+    /// Fetches a file by its digest where the archive offers that; mirrors that keep none by digest have it by name. A
+    /// name may have come to mean the next state of the suite, so that what is wrong there says nothing.
+    async fn fetch(&self, asking: Asking<'_>, what: &str, way: &IndexFile) -> Result<(String, Blob), FetchError> {
+        let url_of = |place: &str| self.url_of(&format!("dists/{}/{place}", self.suite));
+        let (best, named) = (url_of(&way.location(&self.release)), url_of(&way.path));
+        let (digest, size) = (way.stored.digest, Some(way.stored.size));
+        match asking.fetcher.pinned(what, &best, digest, size).await {
+            Err(error) if best != named && is_absent(&error) => {
+                asking.fetcher.pinned(what, &named, digest, size).await.map(|blob| (named, blob)).map_err(|_| error)
+            }
+            fetched => fetched.map(|blob| (best, blob)),
+        }
+    }
+}
+
+/// Whether all mirrors answered that they have no such file.
+fn is_absent(error: &FetchError) -> bool {
+    let none = |why: &Why| matches!(why, Why::NotFound { .. } | Why::MissingFile { .. });
+    matches!(error, FetchError::Failed { tried, .. } if tried.iter().all(|tried| none(&tried.why)))
+}

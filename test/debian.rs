@@ -1,0 +1,344 @@
+//! Bases of Debian packages, from a definition to an image: against an archive that the tests sign themselves, and the
+//! example matrix against the machine's own mirror.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+#![allow(unreachable_pub, dead_code, reason = "a test program has no outside, and uses a part of what others made")]
+
+mod support;
+
+#[path = "debian/archive.rs"]
+mod archive;
+#[path = "debian/first_run.rs"]
+mod first_run;
+#[path = "deb/keys.rs"]
+mod keys;
+
+use std::{fs, process::Command};
+
+use archive::{Archive, put};
+use keys::{DAY, How, MADE, Signer};
+use serde_json::Value;
+use support::{
+    archives::Tar,
+    fixture::{Fixture, fails, hex, succeeds},
+    server::{Reply, Server, nobody},
+};
+
+const MATRIX: &str = r#"
+repository = "docker.io/example/kubelet"
+kubernetes = ["1.26.0"]
+variants = ["plain", "cni"]
+base = "debian12"
+source-date-epoch = 1600000000
+"#;
+
+const BASE: &str = r#"
+remove = ["/usr/sbin/tables-old"]
+[[repositories]]
+suite = "bookworm"
+keys = ["archive.gpg"]
+[[packages]]
+names = ["base"]
+why = "every image has it"
+[[packages]]
+names = ["tools"]
+kubernetes = ">=1.20"
+why = "some versions need them"
+[[without]]
+names = ["configurator"]
+why = "nothing is configured"
+[[alternatives]]
+link = "/usr/sbin/tables"
+target = "/usr/sbin/tables-new"
+"#;
+
+/// A matrix whose base is made of the packages of an archive in a folder, as the machine's apt knows it.
+struct Debian {
+    fixture: Fixture,
+    mirror: String,
+}
+
+impl Debian {
+    fn new(archive: &Archive) -> Self {
+        let fixture = Fixture::new();
+        fixture.write("m/matrix.toml", MATRIX);
+        fixture.write("m/debian/12.toml", BASE);
+        fixture.write("m/variants/plain.toml", "infix = ''\ncomponents = []\nentrypoint = ['sh']\n");
+        fixture.write("m/variants/cni.toml", "extends = ['plain']\ncomponents = ['plugins']\n");
+        fixture.write(
+            "m/components/plugins.toml",
+            "directory = '/opt/cni/bin'\npack = false\nstrip = false\nfiles = [{ name = 'one' }]\n[[way]]\nkind = 'package'\n\
+             from = 'debian12'\npackage = 'plugins'\nmember = 'usr/lib/plugins/{file}'\n",
+        );
+        for unused in
+            ["variants/extra.toml", "variants/kube-proxy.toml", "components/tool.toml", "components/kubelet.toml"]
+        {
+            fs::remove_file(fixture.path("m").join(unused)).unwrap();
+        }
+        let keyring = archive.write(&fixture.path("archive"));
+        fs::copy(keyring, fixture.path("m/debian/archive.gpg")).unwrap();
+        fs::create_dir_all(fixture.path("apt")).unwrap();
+        let mirror = format!("file://{}", fixture.path("archive").display());
+        Self { fixture, mirror }
+    }
+
+    /// kletimg on a machine whose apt has these sources.
+    fn with_apt(&self, sources: &str, arguments: &[&str]) -> Command {
+        self.fixture.write("apt/sources.list", sources);
+        let mut command = self.fixture.kletimg(arguments);
+        command.env("KLETIMG_APT", self.fixture.path("apt"));
+        command
+    }
+
+    /// kletimg with the archive as a mirror.
+    fn kletimg(&self, arguments: &[&str]) -> Command {
+        let mut command = self.with_apt("", arguments);
+        command.arg("--mirror").arg(format!("deb://debian={}", self.mirror));
+        command
+    }
+
+    fn lock(&self) -> String {
+        fs::read_to_string(self.fixture.path("m/matrix.lock")).unwrap()
+    }
+
+    /// Neither a lock nor a layout is left by what failed.
+    fn has_nothing(&self) -> bool {
+        !self.fixture.path("m/matrix.lock").exists() && !self.fixture.path("m/dist").exists()
+    }
+}
+
+#[test]
+fn packages_become_layers_and_a_lock_that_names_no_mirror() {
+    let debian = Debian::new(&Archive::new());
+    succeeds(&mut debian.kletimg(&["matrix", "build"]));
+    let lock = debian.lock();
+    assert!(lock.contains("deb://debian/pool/main/base_1.0-1_armhf.deb") && !lock.contains("file:/"), "{lock}");
+    assert!(!lock.contains("configurator_1.0"), "what is left out is not pinned: {lock}");
+    assert!(lock.contains("deb://debian/dists/bookworm/InRelease, signed by"), "{lock}");
+    let listed = succeeds(&mut debian.fixture.kletimg(&["image", "ls", "dist:v1.26.0-cni-debian12"]));
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    for (path, there) in [
+        ("usr/sbin/tables-new", true),
+        ("usr/sbin/tables-old", false),
+        ("usr/bin/ask", false),
+        ("opt/cni/bin/one", true),
+        ("usr/share/doc/base/changelog", false),
+        ("var/lib/dpkg/status", true),
+    ] {
+        assert_eq!(listed.contains(path), there, "{path}: {listed}");
+    }
+}
+
+#[test]
+fn mirrors_and_repetition_change_nothing() {
+    let debian = Debian::new(&Archive::new());
+    succeeds(&mut debian.kletimg(&["matrix", "build"]));
+    let index = debian.fixture.index();
+    // From another folder, with a store of its own, and from a copy that a fetch made.
+    let elsewhere = debian.fixture.path("elsewhere");
+    fs::rename(debian.fixture.path("archive"), &elsewhere).unwrap();
+    let mirror = format!("deb://debian=file://{}", elsewhere.display());
+    let copy = debian.fixture.path("copy");
+    let mut fetch = debian.with_apt("", &["matrix", "fetch", "--mirror", &mirror, "--to"]);
+    succeeds(fetch.arg(&copy));
+    assert!(copy.join("debian/dists/bookworm/InRelease").exists());
+    for arguments in [vec!["--mirror", &mirror], vec!["--offline", "--mirror", copy.to_str().unwrap()]] {
+        fs::remove_dir_all(debian.fixture.path("store")).unwrap();
+        fs::remove_dir_all(debian.fixture.path("m/dist")).unwrap();
+        succeeds(debian.with_apt("", &["matrix", "build", "--locked", "-j1"]).args(&arguments));
+        assert_eq!(debian.fixture.index(), index, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_plan_says_what_is_left_out_and_why() {
+    let debian = Debian::new(&Archive::new());
+    succeeds(&mut debian.kletimg(&["matrix", "lock"]));
+    let plan = succeeds(&mut debian.with_apt("", &["matrix", "plan"]));
+    let text = String::from_utf8(plan.stdout).unwrap();
+    for expected in
+        ["without configurator", "nothing is configured", "files of plugins, for plugins", "files of a package"]
+    {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    let plan = succeeds(&mut debian.with_apt("", &["matrix", "plan", "--format", "json"]));
+    let plan: Value = serde_json::from_slice(&plan.stdout).unwrap();
+    assert_eq!(plan["stock"]["left_out"][0]["why"], "nothing is configured");
+}
+
+#[test]
+fn what_the_definition_changes_is_chosen_anew() {
+    let debian = Debian::new(&Archive::new());
+    succeeds(&mut debian.kletimg(&["matrix", "lock"]));
+    debian.fixture.edit("m/debian/12.toml", "[\"configurator\"]", "[\"plugins\"]");
+    let error = fails(&mut debian.kletimg(&["matrix", "build", "--locked"]), 2);
+    assert!(error.contains("packages of debian12"), "{error}");
+    succeeds(&mut debian.kletimg(&["matrix", "lock"]));
+    assert!(debian.lock().contains("configurator_1.0-1_amd64.deb"));
+}
+
+#[test]
+fn mirrors_of_apt_are_tried_until_one_answers_rightly() {
+    let stale = Archive { valid_until: "Thu, 02 Jan 2025 00:00:00 UTC", ..Archive::new() };
+    let debian = Debian::new(&Archive::new());
+    let old = debian.fixture.path("old");
+    stale.write(&old);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = runtime.block_on(Server::start());
+    let serve = |prefix: &str, folder: &std::path::Path| {
+        let mut folders = vec![folder.to_owned()];
+        let mut root = String::new();
+        while let Some(below) = folders.pop() {
+            for entry in fs::read_dir(&below).unwrap().map(|entry| entry.unwrap().path()) {
+                if entry.is_dir() {
+                    folders.push(entry);
+                    continue;
+                }
+                let path = entry.strip_prefix(folder).unwrap().display().to_string();
+                let url = server.on(&format!("/{prefix}/{path}"), [Reply::ok(fs::read(&entry).unwrap())]);
+                root = url.trim_end_matches(&path).trim_end_matches('/').to_owned();
+            }
+        }
+        root
+    };
+    let (stale, good) = (serve("old/debian", &old), serve("good/debian", &debian.fixture.path("archive")));
+    let sources =
+        format!("deb {}/debian bookworm main\ndeb {stale} bookworm main\ndeb {good} bookworm main\n", nobody());
+    succeeds(&mut debian.with_apt(&sources, &["matrix", "build"]));
+    let error = {
+        let alone = Debian::new(&Archive::new());
+        let error = fails(&mut alone.with_apt(&format!("deb {stale} bookworm main\n"), &["matrix", "build"]), 1);
+        assert!(alone.has_nothing());
+        error
+    };
+    assert!(error.contains("was valid until 2025-01-02") && error.contains("take another"), "{error}");
+}
+
+#[test]
+fn a_machine_without_sources_is_told_what_to_set() {
+    let debian = Debian::new(&Archive::new());
+    let error = fails(&mut debian.with_apt("", &["matrix", "build"]), 1);
+    assert!(error.contains("no apt sources") && error.contains("`mirror`"), "{error}");
+    assert!(debian.has_nothing());
+    let error = fails(&mut debian.with_apt("nonsense\n", &["matrix", "build"]), 1);
+    assert!(error.contains("sources.list: line 1"), "{error}");
+}
+
+/// A change of the archive, and words of the message.
+type Fault = (fn(&mut Archive), &'static [&'static str]);
+
+const FAULTS: [Fault; 6] = [
+    (|archive| archive.valid_until = "Thu, 02 Jan 2025 00:00:00 UTC", &["valid until", "clock"]),
+    (|archive| archive.spoil_index = true, &["the packages of bookworm", "digest", "armhf"]),
+    (|archive| archive.spoil_deb = true, &["_1.0-1_", ".deb", "digest"]),
+    (|archive| archive.cut_deb = true, &["_1.0-1_", ".deb"]),
+    (
+        |archive| {
+            archive.debs.push(|_| archive::Deb::new("base", "", Tar::new().file("./../../escaped", b"x")));
+            archive.debs.remove(0);
+        },
+        &["base_1.0-1_", ".."],
+    ),
+    (
+        |archive| {
+            archive
+                .debs
+                .push(|_| archive::Deb::new("base", "", Tar::new().entry(tar::EntryType::Char, "./dev/null", "", b"")));
+            archive.debs.remove(0);
+        },
+        &["base_1.0-1_", "device"],
+    ),
+];
+
+#[test]
+fn a_bad_archive_is_refused_and_leaves_nothing() {
+    for (number, (spoil, words)) in FAULTS.iter().enumerate() {
+        let mut archive = Archive::new();
+        spoil(&mut archive);
+        let debian = Debian::new(&archive);
+        let error = fails(&mut debian.kletimg(&["matrix", "build"]), 1);
+        for word in *words {
+            assert!(error.contains(word), "fault {number}: {word}: {error}");
+        }
+        assert!(!debian.fixture.path("m/dist").exists() && !debian.fixture.path("escaped").exists(), "fault {number}");
+        // The same store goes on with a good archive.
+        let _ = fs::remove_file(debian.fixture.path("m/matrix.lock"));
+        Archive::new().write(&debian.fixture.path("archive"));
+        succeeds(&mut debian.kletimg(&["matrix", "build"]));
+    }
+}
+
+#[test]
+fn a_release_that_nobody_trusted_signed_is_refused() {
+    let debian = Debian::new(&Archive::new());
+    let release = debian.fixture.path("archive/dists/bookworm/InRelease");
+    let good = fs::read_to_string(&release).unwrap();
+    let stranger = Signer::new(8).sign("Suite: stable\n", How::default());
+    let expired = Archive::new().signer.sign("Suite: stable\n", How { lifetime: DAY, ..How::default() });
+    for (bad, word) in [
+        (good.replace("Suite: stable", "Suite: stabil"), "changed"),
+        (stranger, "does not hold this key"),
+        (expired, "expired"),
+        (good.replace("-----BEGIN PGP SIGNED MESSAGE-----", "Hash: SHA256"), "clear-signed"),
+    ] {
+        put(&release, bad.as_bytes());
+        let error = fails(&mut debian.kletimg(&["matrix", "build"]), 1);
+        assert!(error.contains(word), "{word}: {error}");
+        assert!(debian.has_nothing());
+    }
+    assert!(MADE > 0);
+    put(&release, good.as_bytes());
+    succeeds(&mut debian.kletimg(&["matrix", "build"]));
+}
+
+#[test]
+fn names_that_are_wrong_are_told() {
+    let other_suite = Archive { suite: "trixie", ..Archive::new() };
+    let debian = Debian::new(&other_suite);
+    let error = fails(&mut debian.kletimg(&["matrix", "lock"]), 1);
+    assert!(error.contains("dists/bookworm/InRelease"), "a suite that is not there: {error}");
+    let from = debian.fixture.path("archive/dists/trixie");
+    fs::rename(from, debian.fixture.path("archive/dists/bookworm")).unwrap();
+    let error = fails(&mut debian.kletimg(&["matrix", "lock"]), 1);
+    assert!(error.contains("trixie") && error.contains("bookworm"), "a suite that is another: {error}");
+
+    let debian = Debian::new(&Archive::new());
+    for (from, to, words) in [
+        ("[\"base\"]", "[\"bases\"]", "no suite has a package `bases`"),
+        ("suite = \"bookworm\"", "suite = \"bookworm\"\ncomponents = [\"contrib\"]", "no component contrib"),
+        ("suite = \"bookworm\"", "suite = \"../x\"", "no name of a suite"),
+        ("keys = [\"archive.gpg\"]", "keys = [\"none.gpg\"]", "none.gpg"),
+    ] {
+        debian.fixture.write("m/debian/12.toml", BASE);
+        debian.fixture.edit("m/debian/12.toml", from, to);
+        let output = debian.kletimg(&["matrix", "lock"]).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && error.contains(words), "{words}: {error}");
+    }
+}
+
+#[test]
+fn an_archive_without_files_by_digest_will_do() {
+    let debian = Debian::new(&Archive { by_hash: false, ..Archive::new() });
+    succeeds(&mut debian.kletimg(&["matrix", "lock"]));
+    let plain = debian.lock();
+    assert!(plain.contains("binary-arm64/Packages.xz"), "{plain}");
+}
+
+#[test]
+fn the_tarball_of_a_source_package_is_pinned_by_its_upstream_version() {
+    let debian = Debian::new(&Archive::new());
+    debian.fixture.write(
+        "m/components/plugins.toml",
+        "directory = '/opt/cni/bin'\npackage = '.'\npack = false\nversion = '1.10'\n[[way]]\nkind = 'go'\nfrom = 'debian12'\n\
+         source-package = 's'\nsource-version = '{version}'\n",
+    );
+    succeeds(&mut debian.kletimg(&["matrix", "lock"]));
+    let lock = debian.lock();
+    let url = "deb://debian/pool/main/s_1.10.orig.tar.gz";
+    assert!(lock.contains(&format!("packages = [\"{url}\"]")), "{lock}");
+    let tarball = fs::read(debian.fixture.path("archive/pool/main/s_1.10.orig.tar.gz")).unwrap();
+    assert!(lock.contains(&hex(&tarball)), "{lock}");
+    debian.fixture.edit("m/components/plugins.toml", "'{version}'", "'2'");
+    let error = fails(&mut debian.kletimg(&["matrix", "lock"]), 1);
+    assert!(error.contains("no suite has the source package s 2") && error.contains("1.10-2"), "{error}");
+}

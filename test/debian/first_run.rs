@@ -1,0 +1,223 @@
+//! The example of the README on the machine's own mirror: from nothing but a mirror of Debian to images that run.
+//!
+//! It compiles Kubernetes, which takes some minutes: `KLETIMG_TEST_STORE` names a store to keep between runs, and without
+//! it the images are those of the base alone, whose packages need no compiler.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::Value;
+
+use crate::support::{
+    checkout,
+    fixture::{hex, program, succeeds},
+    parts,
+};
+
+/// Platform and the emulator that runs its programs elsewhere.
+const PLATFORMS: [(&str, &str, &str); 3] = [
+    ("linux/amd64", "x86_64", "qemu-x86_64-static"),
+    ("linux/arm64", "aarch64", "qemu-aarch64-static"),
+    ("linux/arm/v7", "arm", "qemu-arm-static"),
+];
+
+/// What the kubelet calls, and what each prints.
+const CALLED: [(&str, &str); 9] = [
+    ("mount --version", "util-linux"),
+    ("iptables --version", "nf_tables"),
+    ("ip6tables-save --version", "nf_tables"),
+    ("conntrack --version", "conntrack"),
+    ("blkid --version", "util-linux"),
+    ("nsenter --version", "util-linux"),
+    ("mkfs.ext4 -V", "mke2fs"),
+    ("du --version", "coreutils"),
+    ("find --version", "findutils"),
+];
+
+/// The base may weigh this much without a kubelet, in bytes.
+const MOST: u64 = 40_000_000;
+
+/// The example, copied so that its lock is made anew, and what is built of it.
+struct Example {
+    folder: tempfile::TempDir,
+    store: PathBuf,
+}
+
+impl Example {
+    /// `None` where the machine's apt reaches no mirror.
+    fn new() -> Option<Self> {
+        parts::program("apt-get")?;
+        let folder = tempfile::tempdir().unwrap();
+        copy(&checkout().join("debian"), &folder.path().join("debian"));
+        copy(&checkout().join("variants"), &folder.path().join("variants"));
+        copy(&checkout().join("components"), &folder.path().join("components"));
+        let store = std::env::var_os("KLETIMG_TEST_STORE").map_or_else(|| folder.path().join("store"), PathBuf::from);
+        let example = Self { folder, store };
+        let locked = example.kletimg(&["matrix", "lock"]).output().unwrap();
+        let reached = locked.status.success().then_some(example);
+        let why = String::from_utf8_lossy(&locked.stderr).into_owned();
+        parts::need("apt", reached, &format!("the machine's mirror cannot be used: {why}"))
+    }
+
+    /// kletimg as somebody new has it: no Go, no UPX, no compiler on `PATH`, a home folder with nothing in it.
+    fn kletimg(&self, arguments: &[&str]) -> Command {
+        let home = self.folder.path().join("home");
+        fs::create_dir_all(&home).unwrap();
+        let mut command = Command::new(program());
+        command.args(arguments).args(["-f", "debian/matrix.toml"]).current_dir(self.folder.path()).env_clear();
+        command.env("HOME", home).env("PATH", self.folder.path().join("bin")).env("KLETIMG_STORE", &self.store);
+        command
+    }
+
+    /// Takes everything that has to be compiled out of the example.
+    fn without_programs(&self) {
+        let variant = self.folder.path().join("debian/variants/plain.toml");
+        fs::write(variant, "infix = ''\ncomponents = []\nentrypoint = ['sh']\n").unwrap();
+        let matrix = self.folder.path().join("debian/matrix.toml");
+        let text = fs::read_to_string(&matrix).unwrap();
+        let list = r#"["plain", "cni", "kubeadm", "kubeadm-cni", "kube-proxy"]"#;
+        assert!(text.contains(list));
+        fs::write(&matrix, text.replace(list, r#"["plain", "cni"]"#)).unwrap();
+    }
+
+    fn build(&self, dest: &str, arguments: &[&str]) -> String {
+        let output = format!("type=oci,dest={dest}");
+        let built = succeeds(self.kletimg(&["matrix", "build", "-o", &output]).args(arguments));
+        String::from_utf8(built.stderr).unwrap()
+    }
+
+    fn index(&self, dest: &str) -> String {
+        hex(&fs::read(self.folder.path().join(dest).join("index.json")).unwrap())
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path()) {
+        let place = to.join(entry.file_name().unwrap());
+        if entry.is_dir() {
+            copy(&entry, &place);
+        } else if entry.extension().is_none_or(|extension| extension != "lock") {
+            fs::copy(&entry, &place).unwrap();
+        }
+    }
+}
+
+/// The root file system of a tag, as tar unpacks its layers.
+fn unpacked(example: &Example, dest: &str, tag: &str, platform: &str) -> Option<PathBuf> {
+    let tar = parts::program("tar")?;
+    let layout = example.folder.path().join(dest);
+    let blob = |descriptor: &Value| {
+        layout.join("blobs/sha256").join(descriptor["digest"].as_str().unwrap().trim_start_matches("sha256:"))
+    };
+    let read = |path: &Path| -> Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
+    let index = read(&layout.join("index.json"));
+    let named = |descriptor: &&Value| descriptor["annotations"]["org.opencontainers.image.ref.name"] == tag;
+    let manifests = read(&blob(index["manifests"].as_array().unwrap().iter().find(named).unwrap()));
+    let is_platform = |descriptor: &&Value| {
+        let platform_of = &descriptor["platform"];
+        let variant = platform_of["variant"].as_str().filter(|variant| *variant == "v7");
+        let variant = variant.map_or(String::new(), |variant| format!("/{variant}"));
+        format!("linux/{}{variant}", platform_of["architecture"].as_str().unwrap()) == platform
+    };
+    let manifest = read(&blob(manifests["manifests"].as_array().unwrap().iter().find(is_platform).unwrap()));
+    let place = example.folder.path().join(format!("{dest}-{}-{}", tag.replace(':', "-"), platform.replace('/', "-")));
+    fs::create_dir_all(&place).unwrap();
+    for layer in manifest["layers"].as_array().unwrap() {
+        let mut command = Command::new(&tar);
+        succeeds(command.args(["--no-same-owner", "-xzf"]).arg(blob(layer)).arg("-C").arg(&place));
+    }
+    Some(place)
+}
+
+/// Runs a command in a root of its own, through an emulator where the machine is another. `None` where that is not
+/// possible here.
+fn run_in(root: &Path, machine: &str, emulator: &str, command: &str) -> Option<String> {
+    let chroot = parts::program("unshare")?;
+    let mut unshare = Command::new(chroot);
+    unshare.args(["-r", "chroot"]).arg(root);
+    if machine != std::env::consts::ARCH {
+        let emulator = parts::program(emulator)?;
+        let place = root.join("usr/bin").join(emulator.file_name().unwrap());
+        fs::copy(&emulator, &place).unwrap();
+        unshare.arg(Path::new("/usr/bin").join(emulator.file_name().unwrap()));
+        // The emulator takes a program's path, and starts no interpreter of the host.
+        let mut words = command.split(' ');
+        let program = words.next().unwrap();
+        let folders = ["usr/bin", "usr/sbin"];
+        let found = folders.iter().find(|folder| fs::symlink_metadata(root.join(folder).join(program)).is_ok())?;
+        unshare.arg(format!("/{found}/{program}")).args(words);
+    } else {
+        unshare.args(command.split(' '));
+    }
+    let ended = unshare.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned() + &String::from_utf8_lossy(&ended.stderr);
+    if said.contains("unshare failed") || said.contains("Operation not permitted") {
+        return parts::need("chroot", None, "this machine lets nobody change the root");
+    }
+    assert!(ended.status.success(), "{command} for {machine}: {said}");
+    Some(said)
+}
+
+fn size(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    entries
+        .map(|entry| match fs::symlink_metadata(entry.path()).unwrap() {
+            metadata if metadata.is_dir() => size(&entry.path()),
+            metadata if metadata.is_file() => metadata.len(),
+            _ => 0,
+        })
+        .sum()
+}
+
+#[test]
+fn the_base_is_small_and_runs_on_three_platforms() {
+    let Some(example) = Example::new() else { return };
+    example.without_programs();
+    let said = example.build("dist", &[]);
+    assert!(!said.contains("warning: base"), "{said}");
+    assert!(said.contains("push them:") && said.contains("load them:") && said.contains("run one:"), "{said}");
+    let index = example.index("dist");
+    for (platform, machine, emulator) in PLATFORMS {
+        let Some(root) = unpacked(&example, "dist", "v1.20.2-debian12", platform) else { return };
+        let size = size(&root);
+        assert!(size < MOST, "the base for {platform} has {size} bytes");
+        for (command, says) in CALLED {
+            let Some(said) = run_in(&root, machine, emulator, command) else { break };
+            assert!(said.contains(says), "{command} for {platform}: {said}");
+        }
+    }
+    // The same bytes again, by one job at a time, and from a copy that needs no mirror.
+    example.build("again", &["-j1"]);
+    assert_eq!(example.index("again"), index);
+    let copy = example.folder.path().join("copy");
+    succeeds(example.kletimg(&["matrix", "fetch", "--to"]).arg(&copy));
+    let mut offline = example.kletimg(&["matrix", "build", "--locked", "--offline", "-o", "type=oci,dest=offline"]);
+    offline.env("KLETIMG_STORE", example.folder.path().join("other")).env("KLETIMG_APT", "/nonexistent");
+    succeeds(offline.arg("--mirror").arg(&copy));
+    assert_eq!(example.index("offline"), index);
+}
+
+#[test]
+fn kubernetes_is_built_from_nothing_but_a_mirror() {
+    let store = std::env::var_os("KLETIMG_TEST_STORE");
+    if parts::need("kubernetes-source", store, "KLETIMG_TEST_STORE names no store to compile Kubernetes in").is_none() {
+        return;
+    }
+    let Some(example) = Example::new() else { return };
+    example.build("dist", &[]);
+    for (platform, machine, emulator) in PLATFORMS {
+        for (tag, command, says) in [
+            ("v1.20.2-kubeadm-cni-debian12", "kubelet --version", "Kubernetes v1.20.2"),
+            ("v1.20.2-kubeadm-cni-debian12", "kubeadm version -o short", "v1.20.2"),
+            ("kube-proxy:v1.20.2-debian12", "kube-proxy --version", "Kubernetes v1.20.2"),
+        ] {
+            let Some(root) = unpacked(&example, "dist", tag, platform) else { return };
+            let Some(said) = run_in(&root, machine, emulator, command) else { break };
+            assert!(said.contains(says), "{command} for {platform}: {said}");
+        }
+    }
+}
