@@ -43,7 +43,10 @@ pub struct InvalidDependency(pub String);
 impl<'a> Dependency<'a> {
     /// Reads one dependency.
     pub fn parse(text: &'a str) -> Result<Self, InvalidDependency> {
-        Self::read(text).ok_or_else(|| InvalidDependency(text.to_owned()))
+        let plain = |byte: u8| byte > b' ' && byte != 0x7f;
+        let read =
+            || if text.bytes().all(plain) { Self::read(text, |version| Version::parse(version).ok()) } else { None };
+        read().ok_or_else(|| InvalidDependency(text.to_owned()))
     }
 
     /// Reads the dependencies of one line, separated by blanks.
@@ -51,7 +54,13 @@ impl<'a> Dependency<'a> {
         line.split([' ', '\n']).filter(|text| !text.is_empty()).map(Self::parse)
     }
 
-    fn read(text: &'a str) -> Option<Self> {
+    /// Reads a line of which [`Self::list`] has found before that every dependency in it is one.
+    pub(super) fn checked_list(line: &'a str) -> impl Iterator<Item = Self> {
+        let texts = line.split([' ', '\n']).filter(|text| !text.is_empty());
+        texts.filter_map(|text| Self::read(text, |version| Some(Version::checked(version))))
+    }
+
+    fn read(text: &'a str, version_of: impl Fn(&'a str) -> Option<Version<'a>>) -> Option<Self> {
         let is_operator = |byte: &u8| matches!(byte, b'<' | b'>' | b'=' | b'~');
         let (conflict, text) = text.strip_prefix('!').map_or((false, text), |rest| (true, rest));
         let (name, operator, version) = match text.bytes().position(|byte| is_operator(&byte)) {
@@ -64,14 +73,13 @@ impl<'a> Dependency<'a> {
             None => (text, "", ""),
         };
         let (name, tag) = name.split_once('@').map_or((name, None), |(name, tag)| (name, Some(tag)));
-        let plain = |byte: u8| byte > b' ' && byte != 0x7f;
-        if name.is_empty() || tag.is_some_and(str::is_empty) || !text.bytes().all(plain) {
+        if name.is_empty() || tag.is_some_and(str::is_empty) {
             return None;
         }
         let constraint = match operator {
             "" => Constraint::Any,
             "><" => Constraint::Checksum(version),
-            operator => Constraint::Version(Operator::read(operator)?, Version::parse(version).ok()?),
+            operator => Constraint::Version(Operator::read(operator)?, version_of(version)?),
         };
         Some(Self { conflict, name, tag, constraint })
     }

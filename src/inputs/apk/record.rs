@@ -157,7 +157,7 @@ impl<'a> Package<'a> {
 
     fn dependencies(self, field: Field) -> impl Iterator<Item = Dependency<'a>> {
         // Reading the index has found every error there could be.
-        Dependency::list(self.field(field)).filter_map(Result::ok)
+        Dependency::checked_list(self.field(field))
     }
 
     fn field(self, field: Field) -> &'a str {
