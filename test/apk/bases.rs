@@ -112,7 +112,7 @@ const KUBE_PROXY: [(&str, u64, u64); 8] = [
     ("nft", 31, 99),
 ];
 
-/// Programs that BusyBox has too, but without the options that the kubelet gives them.
+/// Programs that `BusyBox` has too, but without the options that the kubelet gives them.
 const NOT_OF_BUSYBOX: [&str; 6] = ["mount", "umount", "blkid", "losetup", "du", "find"];
 
 #[test]
@@ -162,7 +162,7 @@ fn providers<'a>(packages: &[Package<'a>]) -> BTreeMap<&'a str, &'a str> {
     packages.iter().flat_map(provided).collect()
 }
 
-/// The names of BusyBox's applets, from the package of the release.
+/// The names of the applets of `BusyBox`, from the package of the release.
 fn applets(data: &Path) -> BTreeSet<String> {
     let file = fs::read(data.join("repo-3.19.1/x86_64/busybox-1.36.1-r15.apk")).unwrap();
     let mut archive = tar::Archive::new(flate2::read::MultiGzDecoder::new(&file[..]));

@@ -1,4 +1,4 @@
-//! The small programs that the bases lay into images, run by the BusyBox of a real Alpine.
+//! The small programs that the bases lay into images, run by the `BusyBox` of a real Alpine.
 
 use std::{
     fs,
@@ -95,11 +95,11 @@ fn iptables(root: &Root, nft: Option<&str>, legacy: Option<&str>) {
 
 #[test]
 fn the_backend_is_chosen_by_the_rules_that_are_there() {
-    let Some(root) = Root::new() else { return };
     const HINT: &str = "*mangle\n:KUBE-IPTABLES-HINT - [0:0]\nCOMMIT";
     const CANARY: &str = "*mangle\n:KUBE-KUBELET-CANARY - [0:0]\nCOMMIT";
     const ONE: &str = "*filter\n-A INPUT -j ACCEPT\nCOMMIT";
     const TWO: &str = "*filter\n-A INPUT -j ACCEPT\n-A INPUT -j DROP\nCOMMIT";
+    let Some(root) = Root::new() else { return };
     for (nft, legacy, expected) in [
         (Some(""), Some(""), "nft"),
         (Some(ONE), Some(""), "nft"),
