@@ -416,6 +416,50 @@ fn copies_keep_digests_and_verify_tells_a_flipped_bit() {
     succeeds(&mut built.kletimg(&["image", "verify", "back"]));
 }
 
+#[test]
+fn a_registry_that_serves_damaged_blobs_is_found_out() {
+    let Some(registry) = RealRegistry::start(Guard::Open) else { return };
+    let built = Built::new(&registry.host);
+    succeeds(&mut built.kletimg(&["matrix", "push"]));
+    let reference = built.reference(TAG);
+    let listed = json(&succeeds(&mut built.kletimg(&["image", "ls", &reference, "--format", "json"])));
+    let layer = listed["layers"][0]["digest"].as_str().unwrap().trim_start_matches("sha256:").to_owned();
+    let data = registry.folder.path().join("data/docker/registry/v2/blobs/sha256");
+    let blob = data.join(&layer[..2]).join(&layer).join("data");
+    let mut bytes = fs::read(&blob).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&blob, &bytes).unwrap();
+    let output = built.kletimg(&["image", "verify", &reference]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text(&output).contains(&format!("blob-digest: layer sha256:{layer}")), "{}", text(&output));
+    let message = fails(&mut built.kletimg(&["image", "copy", &reference, "oci:there"]), 1);
+    assert!(message.contains(&layer) && !built.fixture.path("m/there/index.json").exists(), "{message}");
+    fs::remove_file(&blob).unwrap();
+    let output = built.kletimg(&["image", "verify", &reference]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text(&output).contains(&format!("blob-missing: layer sha256:{layer}")), "{}", text(&output));
+}
+
+#[test]
+fn a_mirror_is_asked_first_and_missed_without_harm() {
+    let Some(registry) = RealRegistry::start(Guard::Open) else { return };
+    let Some(mirror) = RealRegistry::start(Guard::Open) else { return };
+    let built = Built::new(&registry.host);
+    let (here, there) = (format!("{}/a/b:t", registry.host), format!("{}/hub/a/b:t", mirror.host));
+    let from = format!("dist:{TAG}");
+    succeeds(&mut built.kletimg(&["image", "copy", &from, &here]));
+    let option = format!("--registry-mirror={}={}/hub", registry.host, mirror.host);
+    let missed = succeeds(&mut built.kletimg(&["image", "verify", &here, &option]));
+    assert!(String::from_utf8_lossy(&missed.stderr).contains("not from the mirror"));
+    succeeds(&mut built.kletimg(&["image", "copy", &from, &there]));
+    drop(registry);
+    let verified = succeeds(&mut built.kletimg(&["image", "verify", &here, &option]));
+    assert!(text(&verified).starts_with(&format!("{here}: sound")), "{}", text(&verified));
+    fails(&mut built.kletimg(&["image", "verify", &here]), 4);
+    fails(&mut built.kletimg(&["image", "verify", &here, "--registry-mirror", "docker.io"]), 2);
+}
+
 fn replace(path: &Path, bytes: &[u8]) {
     fs::remove_file(path).unwrap();
     fs::write(path, bytes).unwrap();

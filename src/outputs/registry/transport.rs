@@ -4,7 +4,7 @@
 //! the bodies of uploads have to be made anew. Repeating is left to the callers, which know what may be repeated.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::{
         Arc,
@@ -37,6 +37,9 @@ pub struct Settings {
     /// Hosts, with their port if they have one, that may speak plain HTTP or have a certificate that nobody vouches for.
     /// The machine itself (`localhost`, 127.0.0.0/8, `::1`) may always speak plain HTTP.
     pub insecure: BTreeSet<String>,
+    /// Where else the images of a registry are looked for first, when they are read: hosts with an optional path before
+    /// the repository's, such as `mirror.example:5000/hub`.
+    pub mirrors: BTreeMap<String, Vec<String>>,
     /// PEM files with further certificate authorities, beside those of the system.
     pub authorities: Vec<Vec<u8>>,
     pub credentials: Credentials,
@@ -52,6 +55,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             insecure: BTreeSet::new(),
+            mirrors: BTreeMap::new(),
             authorities: Vec::new(),
             credentials: Credentials::default(),
             retry: Retry::default(),
