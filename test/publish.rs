@@ -460,6 +460,56 @@ fn a_mirror_is_asked_first_and_missed_without_harm() {
     fails(&mut built.kletimg(&["image", "verify", &here, "--registry-mirror", "docker.io"]), 2);
 }
 
+#[test]
+fn sizes_that_no_file_has_end_in_an_error() {
+    let built = Built::new("localhost:1");
+    let index = built.fixture.path("m/dist/index.json");
+    let layout: Value = serde_json::from_slice(&fs::read(&index).unwrap()).unwrap();
+    let blob = |digest: &str| {
+        let hex = digest.trim_start_matches("sha256:").to_owned();
+        built.fixture.path("m/dist/blobs/sha256").join(hex)
+    };
+    let read = |digest: &Value| -> Value {
+        serde_json::from_slice(&fs::read(blob(digest.as_str().unwrap())).unwrap()).unwrap()
+    };
+    let put = |value: &Value| {
+        let bytes = value.to_string().into_bytes();
+        let digest = Digest::of(&bytes).to_string();
+        fs::write(blob(&digest), &bytes).unwrap();
+        (digest, bytes.len())
+    };
+    // A manifest whose layers are as large as can be written, in an index that is right about it.
+    let mut tag_index = read(&layout["manifests"][0]["digest"]);
+    let mut manifest = read(&tag_index["manifests"][0]["digest"]);
+    for layer in manifest["layers"].as_array_mut().unwrap() {
+        layer["size"] = u64::MAX.into();
+    }
+    let (digest, size) = put(&manifest);
+    tag_index["manifests"][0]["digest"] = digest.into();
+    tag_index["manifests"][0]["size"] = size.into();
+    let (digest, size) = put(&tag_index);
+    let mut hostile = layout.clone();
+    hostile["manifests"] = serde_json::json!([layout["manifests"][0].clone()]);
+    hostile["manifests"][0]["digest"] = digest.into();
+    hostile["manifests"][0]["size"] = size.into();
+    fs::write(&index, hostile.to_string()).unwrap();
+
+    let tag = format!(
+        "dist:{}",
+        hostile["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"].as_str().unwrap()
+    );
+    fails(&mut built.kletimg(&["image", "verify", &tag]), 3);
+    for to in ["oci:there", "oci-archive:there.tar", "docker-archive:there.tar"] {
+        fails(&mut built.kletimg(&["image", "copy", &tag, to]), 1);
+        assert!(!built.fixture.path("m/there.tar").exists(), "{to}");
+    }
+    succeeds(&mut built.kletimg(&["image", "cost", &tag, "--from", &tag]));
+    fails(&mut built.kletimg(&["image", "ls", &tag, "--platform", "linux/amd64"]), 1);
+    fails(&mut built.kletimg(&["matrix", "push"]), 1);
+    let Some(registry) = RealRegistry::start(Guard::Open) else { return };
+    fails(&mut built.kletimg(&["image", "copy", &tag, &format!("{}/a:t", registry.host)]), 1);
+}
+
 fn replace(path: &Path, bytes: &[u8]) {
     fs::remove_file(path).unwrap();
     fs::write(path, bytes).unwrap();

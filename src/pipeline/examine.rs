@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::publish::{self, PublishError, blocking};
 use crate::{
-    base::{Platform, progress::SharedProgress},
+    base::{Platform, progress::SharedProgress, size::Bytes},
     images::{LayoutEntry, PlatformImage},
     outputs::{
         inspect::{self, InspectError},
@@ -60,12 +60,15 @@ pub async fn contents(
     let examined = examine(place, settings, progress).await?;
     let image = examined.platform(place, platform)?.clone();
     let (source, name) = (examined.source, place.to_string());
-    blocking("reading layers", move || {
+    let task = progress.start(&format!("read {name} {}", image.platform), None);
+    let read = blocking("reading layers", move || {
         let failed = |source| inspected(&name, source);
         let layers = inspect::files(source.as_ref(), &image).map_err(failed)?;
         Ok(Contents { image: name, platform: image.platform.to_string(), layers })
     })
-    .await
+    .await?;
+    task.done(&Bytes(read.layers.iter().map(|layer| layer.compressed).sum()).to_string());
+    Ok(read)
 }
 
 pub(super) fn inspected(place: &str, source: InspectError) -> PublishError {
@@ -79,8 +82,16 @@ pub async fn verify(
     progress: &SharedProgress,
 ) -> Result<Vec<(String, Report)>, PublishError> {
     let Opened { source, entries } = publish::open(place, settings, progress).await?;
+    let listener = Arc::clone(progress);
+    let place = place.to_string();
     blocking("verifying", move || {
-        Ok(entries.iter().map(|entry| (called(entry), verify::verify(source.as_ref(), &entry.root))).collect())
+        let prove = |entry: &LayoutEntry| {
+            let task = listener.start(&format!("verify {place} {}", called(entry)), None);
+            let report = verify::verify(source.as_ref(), &entry.root);
+            task.done(&Bytes(report.bytes).to_string());
+            (called(entry), report)
+        };
+        Ok(entries.iter().map(prove).collect())
     })
     .await
 }

@@ -296,12 +296,7 @@ pub fn rootfs_folder(work: &Work, image: &PlatformImage, folder: &Path) -> Resul
 
 /// The tags of a build as what a push moves.
 pub fn built_tags(tags: &[images::Tag]) -> Result<Vec<Tag>, PublishError> {
-    let entry = |tag: &images::Tag| LayoutEntry {
-        name: Some(tag.name.to_string()),
-        reference: tag.reference.clone(),
-        root: tag.root.clone(),
-    };
-    let entries: Vec<_> = tags.iter().map(entry).collect();
+    let entries: Vec<_> = tags.iter().map(LayoutEntry::from).collect();
     as_tags("the build", &entries)
 }
 

@@ -131,7 +131,7 @@ impl Plan {
 
     /// The sum of [`Self::missing`], in bytes: the most that will be sent.
     pub fn missing_bytes(&self) -> u64 {
-        self.missing().map(|(_, blob)| blob.size).sum()
+        self.missing().fold(0, |sum, (_, blob)| sum.saturating_add(blob.size))
     }
 
     fn conflicts(&self) -> Vec<Conflict> {
