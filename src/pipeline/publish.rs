@@ -67,10 +67,17 @@ pub enum PublishError {
 }
 
 impl PublishError {
-    /// The exit code: 3 where a check said no, 4 for the registry and credentials, 1 for everything here.
+    /// The exit code: 2 where what was typed does not name what is there, 3 where a check said no, 4 for the registry and
+    /// credentials, 1 for everything here.
     pub fn exit_hint(&self) -> u8 {
         match self {
             Self::Registry(error) => error.exit_hint(),
+            Self::Open(OpenError::NoSuchName { .. })
+            | Self::Place(_)
+            | Self::Several { .. }
+            | Self::Nameless { .. }
+            | Self::NoReference { .. }
+            | Self::Platform { .. } => 2,
             _ => 1,
         }
     }

@@ -13,8 +13,8 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use super::{
     client::{Mounted, Registry},
     error::{Conflict, RegistryError},
-    transport::Settings,
-    upload::Meter,
+    meter::Meter,
+    settings::Settings,
 };
 use crate::{
     base::{Blob, Digest, progress::SharedProgress, size::Bytes},

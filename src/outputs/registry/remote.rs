@@ -12,7 +12,7 @@ use std::{
 
 use tokio::runtime::Handle;
 
-use super::{client::Registry, error::RegistryError, upload::Meter};
+use super::{client::Registry, error::RegistryError, meter::Meter};
 use crate::{
     base::{
         Blob, Digest,
