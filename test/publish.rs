@@ -396,9 +396,9 @@ fn copies_keep_digests_and_verify_tells_a_flipped_bit() {
     succeeds(&mut built.kletimg(&["image", "copy", "dist", "oci-archive:all.tar"]));
     let verified = json(&succeeds(&mut built.kletimg(&["image", "verify", "all.tar", "--format", "json"])));
     assert_eq!(verified["images"].as_array().unwrap().len(), 3);
-    let message = fails(&mut built.kletimg(&["image", "ls", "dist"]), 1);
+    let message = fails(&mut built.kletimg(&["image", "ls", "dist"]), 2);
     assert!(message.contains("several images") && message.contains(TAG), "{message}");
-    let message = fails(&mut built.kletimg(&["image", "verify", "dist:nothing"]), 1);
+    let message = fails(&mut built.kletimg(&["image", "verify", "dist:nothing"]), 2);
     assert!(message.contains("nothing") && message.contains(TAG), "{message}");
 
     let blobs = built.fixture.path("m/back/blobs/sha256");
@@ -414,6 +414,100 @@ fn copies_keep_digests_and_verify_tells_a_flipped_bit() {
         replace(&blob, &sound);
     }
     succeeds(&mut built.kletimg(&["image", "verify", "back"]));
+}
+
+#[test]
+fn a_registry_that_serves_damaged_blobs_is_found_out() {
+    let Some(registry) = RealRegistry::start(Guard::Open) else { return };
+    let built = Built::new(&registry.host);
+    succeeds(&mut built.kletimg(&["matrix", "push"]));
+    let reference = built.reference(TAG);
+    let listed = json(&succeeds(&mut built.kletimg(&["image", "ls", &reference, "--format", "json"])));
+    let layer = listed["layers"][0]["digest"].as_str().unwrap().trim_start_matches("sha256:").to_owned();
+    let data = registry.folder.path().join("data/docker/registry/v2/blobs/sha256");
+    let blob = data.join(&layer[..2]).join(&layer).join("data");
+    let mut bytes = fs::read(&blob).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&blob, &bytes).unwrap();
+    let output = built.kletimg(&["image", "verify", &reference]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text(&output).contains(&format!("blob-digest: layer sha256:{layer}")), "{}", text(&output));
+    let message = fails(&mut built.kletimg(&["image", "copy", &reference, "oci:there"]), 1);
+    assert!(message.contains(&layer) && !built.fixture.path("m/there/index.json").exists(), "{message}");
+    fs::remove_file(&blob).unwrap();
+    let output = built.kletimg(&["image", "verify", &reference]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text(&output).contains(&format!("blob-missing: layer sha256:{layer}")), "{}", text(&output));
+}
+
+#[test]
+fn a_mirror_is_asked_first_and_missed_without_harm() {
+    let Some(registry) = RealRegistry::start(Guard::Open) else { return };
+    let Some(mirror) = RealRegistry::start(Guard::Open) else { return };
+    let built = Built::new(&registry.host);
+    let (here, there) = (format!("{}/a/b:t", registry.host), format!("{}/hub/a/b:t", mirror.host));
+    let from = format!("dist:{TAG}");
+    succeeds(&mut built.kletimg(&["image", "copy", &from, &here]));
+    let option = format!("--registry-mirror={}={}/hub", registry.host, mirror.host);
+    let missed = succeeds(&mut built.kletimg(&["image", "verify", &here, &option]));
+    assert!(String::from_utf8_lossy(&missed.stderr).contains("not from the mirror"));
+    succeeds(&mut built.kletimg(&["image", "copy", &from, &there]));
+    drop(registry);
+    let verified = succeeds(&mut built.kletimg(&["image", "verify", &here, &option]));
+    assert!(text(&verified).starts_with(&format!("{here}: sound")), "{}", text(&verified));
+    fails(&mut built.kletimg(&["image", "verify", &here]), 4);
+    fails(&mut built.kletimg(&["image", "verify", &here, "--registry-mirror", "docker.io"]), 2);
+}
+
+#[test]
+fn sizes_that_no_file_has_end_in_an_error() {
+    let built = Built::new("localhost:1");
+    let index = built.fixture.path("m/dist/index.json");
+    let layout: Value = serde_json::from_slice(&fs::read(&index).unwrap()).unwrap();
+    let blob = |digest: &str| {
+        let hex = digest.trim_start_matches("sha256:").to_owned();
+        built.fixture.path("m/dist/blobs/sha256").join(hex)
+    };
+    let read = |digest: &Value| -> Value {
+        serde_json::from_slice(&fs::read(blob(digest.as_str().unwrap())).unwrap()).unwrap()
+    };
+    let put = |value: &Value| {
+        let bytes = value.to_string().into_bytes();
+        let digest = Digest::of(&bytes).to_string();
+        fs::write(blob(&digest), &bytes).unwrap();
+        (digest, bytes.len())
+    };
+    // A manifest whose layers are as large as can be written, in an index that is right about it.
+    let mut tag_index = read(&layout["manifests"][0]["digest"]);
+    let mut manifest = read(&tag_index["manifests"][0]["digest"]);
+    for layer in manifest["layers"].as_array_mut().unwrap() {
+        layer["size"] = u64::MAX.into();
+    }
+    let (digest, size) = put(&manifest);
+    tag_index["manifests"][0]["digest"] = digest.into();
+    tag_index["manifests"][0]["size"] = size.into();
+    let (digest, size) = put(&tag_index);
+    let mut hostile = layout.clone();
+    hostile["manifests"] = serde_json::json!([layout["manifests"][0].clone()]);
+    hostile["manifests"][0]["digest"] = digest.into();
+    hostile["manifests"][0]["size"] = size.into();
+    fs::write(&index, hostile.to_string()).unwrap();
+
+    let tag = format!(
+        "dist:{}",
+        hostile["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"].as_str().unwrap()
+    );
+    fails(&mut built.kletimg(&["image", "verify", &tag]), 3);
+    for to in ["oci:there", "oci-archive:there.tar", "docker-archive:there.tar"] {
+        fails(&mut built.kletimg(&["image", "copy", &tag, to]), 1);
+        assert!(!built.fixture.path("m/there.tar").exists(), "{to}");
+    }
+    succeeds(&mut built.kletimg(&["image", "cost", &tag, "--from", &tag]));
+    fails(&mut built.kletimg(&["image", "ls", &tag, "--platform", "linux/amd64"]), 1);
+    fails(&mut built.kletimg(&["matrix", "push"]), 1);
+    let Some(registry) = RealRegistry::start(Guard::Open) else { return };
+    fails(&mut built.kletimg(&["image", "copy", &tag, &format!("{}/a:t", registry.host)]), 1);
 }
 
 fn replace(path: &Path, bytes: &[u8]) {
@@ -549,6 +643,52 @@ fn what_was_built_runs_in_the_engine() {
     let mut nobody = fixture.kletimg(&["matrix", "load"]);
     let message = fails(nobody.env("DOCKER_HOST", "unix:///nowhere/docker.sock"), 1);
     assert!(message.contains("DOCKER_HOST") && message.contains("/nowhere/docker.sock"), "{message}");
+}
+
+/// The kernel of a machine for tests seldom knows other platforms, so that it is the emulator in the container that runs.
+#[test]
+fn other_platforms_run_under_emulation() {
+    let Some(_) = engine() else { return };
+    let Some(zig) = parts::program("zig") else { return };
+    let emulator = parts::program("qemu-aarch64-static").or_else(|| parts::program("qemu-x86_64-static"));
+    let Some(_) = parts::need("qemu", emulator, "there is no static emulator on PATH") else { return };
+    let fixture = Fixture::new();
+    let source = fixture.path("kubelet.c");
+    fs::write(&source, "#include <stdio.h>\nint main(void) { puts(\"Kubernetes v1.26.0\"); return 0; }\n").unwrap();
+    for (go, target) in
+        [("amd64", "x86_64-linux-musl"), ("arm64", "aarch64-linux-musl"), ("arm", "arm-linux-musleabihf")]
+    {
+        let program = fixture.path(go);
+        let (zig, source, to) =
+            (zig.display().to_string(), source.display().to_string(), program.display().to_string());
+        let mut command = Command::new(zig);
+        // Without a cache of its own that lasts, zig compiles its libc for every target, which takes a minute each.
+        command.env(
+            "ZIG_GLOBAL_CACHE_DIR",
+            std::env::var_os("ZIG_GLOBAL_CACHE_DIR").unwrap_or(fixture.path("zig").into()),
+        );
+        succeeds(command.args(["cc", "-target", target, "-static", "-Os", "-o", &to, &source]));
+        fixture.publish(&format!("kubelet-{go}"), &fs::read(&program).unwrap());
+    }
+    succeeds(&mut fixture.mirrored(&["matrix", "build", "--variant", "plain"]));
+    let mut run = fixture.kletimg(&["image", "run", "dist", "--format", "json"]);
+    if let Some(host) = std::env::var_os("DOCKER_HOST") {
+        run.env("DOCKER_HOST", host);
+    }
+    let ran = json(&succeeds(&mut run));
+    let outcomes: Vec<_> = ran["programs"].as_array().unwrap().iter().map(|program| &program["outcome"]).collect();
+    assert_eq!(outcomes, ["passed", "passed", "passed"], "{ran}");
+    // Without an emulator it is said that nothing ran, and not that all is well.
+    let folder = fixture.path("empty");
+    fs::create_dir(&folder).unwrap();
+    let other = if cfg!(target_arch = "aarch64") { "linux/amd64" } else { "linux/arm64" };
+    let output = run.args(["--platform", other]).env("PATH", &folder).output().unwrap();
+    let outcome = json(&output)["programs"][0]["outcome"].clone();
+    match output.status.code() {
+        Some(3) => assert_eq!(outcome, "not-run"),
+        // The kernel knows the platform itself.
+        code => assert_eq!((code, outcome), (Some(0), "passed".into())),
+    }
 }
 
 #[test]

@@ -367,6 +367,68 @@ fn every_single_corruption_is_found() {
     }
 }
 
+/// A source whose blobs break off in the middle, as a failing disk's do.
+struct Failing(Blobs, Digest);
+
+struct Broken;
+
+impl Read for Broken {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        Err(std::io::Error::other("input/output error"))
+    }
+}
+
+impl Source for Failing {
+    fn open(&self, blob: &Blob, from: u64) -> Result<Box<dyn Read + Send>, SourceError> {
+        let whole = self.0.open(blob, from)?;
+        if blob.digest != self.1 {
+            return Ok(whole);
+        }
+        Ok(Box::new(whole.take(blob.size / 2).chain(Broken)))
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_found_wherever_it_is() {
+    let (sound, root, blobs) = Parts::sound().build();
+    for (kind, blob) in ["index", "manifest", "config", "layer"].iter().zip(blobs) {
+        let found = codes(&Failing(sound.clone(), blob.digest), &root);
+        assert!(found.contains(&Code::BlobUnreadable), "{kind}: {found:?}");
+    }
+}
+
+#[test]
+fn what_has_no_end_is_given_up() {
+    let (mut blobs, mut root, _) = Parts::sound().build();
+    let level = |blobs: &mut Blobs, root: &Descriptor| {
+        let inner = image::descriptor(INDEX, root.blob());
+        let outer = blobs.json(&json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [inner] }));
+        Descriptor::new(INDEX, outer)
+    };
+    for depth in 1..=4 {
+        assert_eq!(codes(&blobs, &root).contains(&Code::IndexTooDeep), depth > 3, "{depth} levels of indexes");
+        root = level(&mut blobs, &root);
+    }
+    // One entry beyond what registries take.
+    let padding = "x".repeat(5 << 20);
+    let huge = blobs.json(&json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [], "x": padding }));
+    assert!(codes(&blobs, &Descriptor::new(INDEX, huge)).contains(&Code::DocumentTooLarge));
+}
+
+/// Sixteen GiB of zeros are 16 MiB of gzip, and of zstd half a MiB: only the latter is quick enough for a test.
+#[test]
+fn a_layer_that_unpacks_to_too_much_is_found() {
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    let zeros = vec![0; 64 << 20];
+    for _ in 0..(16 << 30) / zeros.len() + 1 {
+        encoder.write_all(&zeros).unwrap();
+    }
+    let packed = Some(encoder.finish().unwrap());
+    let parts = Parts { packed, layer_type: "application/vnd.oci.image.layer.v1.tar+zstd", ..Parts::sound() };
+    let (blobs, root, _) = parts.build();
+    assert!(codes(&blobs, &root).contains(&Code::LayerTooLarge));
+}
+
 fn run(program: &str, args: &[&str]) {
     let output = Command::new(program).args(args).output().unwrap();
     assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));

@@ -55,12 +55,7 @@ pub fn encode_index(images: &[PlatformImage], annotations: &BTreeMap<String, Str
 
 /// The `index.json` of a layout: every tag by its root, in the order given.
 pub fn encode_layout_index(tags: &[Tag]) -> Result<Document, EncodeError> {
-    let entry = |tag: &Tag| LayoutEntry {
-        name: Some(tag.name.to_string()),
-        reference: tag.reference.clone(),
-        root: tag.root.clone(),
-    };
-    encode_layout_entries(&tags.iter().map(entry).collect::<Vec<_>>())
+    encode_layout_entries(&tags.iter().map(LayoutEntry::from).collect::<Vec<_>>())
 }
 
 /// The `index.json` of a layout by its entries, in the order given.

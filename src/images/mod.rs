@@ -142,6 +142,12 @@ pub struct Tag {
     pub images: Vec<PlatformImage>,
 }
 
+impl From<&Tag> for LayoutEntry {
+    fn from(tag: &Tag) -> Self {
+        Self { name: Some(tag.name.to_string()), reference: tag.reference.clone(), root: tag.root.clone() }
+    }
+}
+
 impl Tag {
     /// Every blob that the tag needs, the root last; blobs that images share come more than once.
     pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {

@@ -17,7 +17,7 @@ use crate::{
 pub const LARGEST_MANIFEST: u64 = 4 << 20;
 
 /// An index of indexes is allowed; more levels than this are a loop in the making.
-const DEEPEST: usize = 4;
+pub(super) const DEEPEST: usize = 4;
 
 /// More manifests behind one tag than any honest index has.
 pub(super) const MOST_MANIFESTS: usize = 1024;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::publish::{self, PublishError, blocking};
 use crate::{
-    base::Platform,
+    base::{Platform, progress::SharedProgress, size::Bytes},
     images::{LayoutEntry, PlatformImage},
     outputs::{
         inspect::{self, InspectError},
@@ -26,8 +26,8 @@ pub struct Examined {
 }
 
 /// Opens the only image of a place.
-pub async fn examine(place: &Place, settings: &Settings) -> Result<Examined, PublishError> {
-    let opened = publish::open(place, settings).await?;
+pub async fn examine(place: &Place, settings: &Settings, progress: &SharedProgress) -> Result<Examined, PublishError> {
+    let opened = publish::open(place, settings, progress).await?;
     let entry = publish::only(place, &opened)?.clone();
     let (source, root) = (Arc::clone(&opened.source), entry.root.clone());
     let images = blocking("reading manifests", move || Ok(platforms(source.as_ref(), &root)?)).await?;
@@ -55,16 +55,20 @@ pub async fn contents(
     place: &Place,
     settings: &Settings,
     platform: Option<Platform>,
+    progress: &SharedProgress,
 ) -> Result<Contents, PublishError> {
-    let examined = examine(place, settings).await?;
+    let examined = examine(place, settings, progress).await?;
     let image = examined.platform(place, platform)?.clone();
     let (source, name) = (examined.source, place.to_string());
-    blocking("reading layers", move || {
+    let task = progress.start(&format!("read {name} {}", image.platform), None);
+    let read = blocking("reading layers", move || {
         let failed = |source| inspected(&name, source);
         let layers = inspect::files(source.as_ref(), &image).map_err(failed)?;
         Ok(Contents { image: name, platform: image.platform.to_string(), layers })
     })
-    .await
+    .await?;
+    task.done(&Bytes(read.layers.iter().map(|layer| layer.compressed).sum()).to_string());
+    Ok(read)
 }
 
 pub(super) fn inspected(place: &str, source: InspectError) -> PublishError {
@@ -72,10 +76,22 @@ pub(super) fn inspected(place: &str, source: InspectError) -> PublishError {
 }
 
 /// Proves every image of a place; what each is called, with what was found.
-pub async fn verify(place: &Place, settings: &Settings) -> Result<Vec<(String, Report)>, PublishError> {
-    let Opened { source, entries } = publish::open(place, settings).await?;
+pub async fn verify(
+    place: &Place,
+    settings: &Settings,
+    progress: &SharedProgress,
+) -> Result<Vec<(String, Report)>, PublishError> {
+    let Opened { source, entries } = publish::open(place, settings, progress).await?;
+    let listener = Arc::clone(progress);
+    let place = place.to_string();
     blocking("verifying", move || {
-        Ok(entries.iter().map(|entry| (called(entry), verify::verify(source.as_ref(), &entry.root))).collect())
+        let prove = |entry: &LayoutEntry| {
+            let task = listener.start(&format!("verify {place} {}", called(entry)), None);
+            let report = verify::verify(source.as_ref(), &entry.root);
+            task.done(&Bytes(report.bytes).to_string());
+            (called(entry), report)
+        };
+        Ok(entries.iter().map(prove).collect())
     })
     .await
 }

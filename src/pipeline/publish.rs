@@ -13,7 +13,7 @@ use crate::{
         size::Bytes,
     },
     host::files::{self, FileError, Pending},
-    images::{self, EncodeError, LayoutEntry, PlatformImage, reference::Reference},
+    images::{self, Descriptor, EncodeError, LayoutEntry, PlatformImage, reference::Reference},
     inputs::store::Store,
     outputs::{
         archive::{Archive, ArchiveError},
@@ -67,10 +67,17 @@ pub enum PublishError {
 }
 
 impl PublishError {
-    /// The exit code: 3 where a check said no, 4 for the registry and credentials, 1 for everything here.
+    /// The exit code: 2 where what was typed does not name what is there, 3 where a check said no, 4 for the registry and
+    /// credentials, 1 for everything here.
     pub fn exit_hint(&self) -> u8 {
         match self {
             Self::Registry(error) => error.exit_hint(),
+            Self::Open(OpenError::NoSuchName { .. })
+            | Self::Place(_)
+            | Self::Several { .. }
+            | Self::Nameless { .. }
+            | Self::NoReference { .. }
+            | Self::Platform { .. } => 2,
             _ => 1,
         }
     }
@@ -94,11 +101,30 @@ pub struct Outcome {
     pub pushed: Option<Pushed>,
 }
 
+/// Finds an image in a mirror of its registry, or else in the registry itself. What a mirror serves under a digest is
+/// checked like everything; what it serves under a tag is what it says.
+async fn remote(
+    reference: &Reference,
+    settings: &Settings,
+    progress: &SharedProgress,
+) -> Result<(Remote, Descriptor), PublishError> {
+    let mirrors = settings.mirrors.get(reference.repository.registry());
+    for mirror in mirrors.into_iter().flatten() {
+        let repository = format!("{mirror}/{}", reference.repository.path()).parse().map_err(InvalidPlace::from)?;
+        let there = Reference { repository, ..reference.clone() };
+        let found = async { Remote::open(Registry::connect(settings, &there.repository).await?, &there).await };
+        match found.await {
+            Ok(found) => return Ok(found),
+            Err(error) => progress.note(&format!("not from the mirror {mirror}: {error}")),
+        }
+    }
+    Ok(Remote::open(Registry::connect(settings, &reference.repository).await?, reference).await?)
+}
+
 /// Opens what a place names, wherever it is.
-pub async fn open(place: &Place, settings: &Settings) -> Result<Opened, PublishError> {
+pub async fn open(place: &Place, settings: &Settings, progress: &SharedProgress) -> Result<Opened, PublishError> {
     let Place::Registry(reference) = place else { return Ok(place.open()?) };
-    let registry = Registry::connect(settings, &reference.repository).await?;
-    let (remote, root) = Remote::open(registry, reference).await?;
+    let (remote, root) = remote(reference, settings, progress).await?;
     // An image that was asked for by digest has no name of its own.
     let name = reference.digest.is_none().then(|| reference.tag_or_latest().to_string());
     let reference = name.as_ref().map(|_| reference.repository.tagged(reference.tag_or_latest()).to_string());
@@ -277,12 +303,7 @@ pub fn rootfs_folder(work: &Work, image: &PlatformImage, folder: &Path) -> Resul
 
 /// The tags of a build as what a push moves.
 pub fn built_tags(tags: &[images::Tag]) -> Result<Vec<Tag>, PublishError> {
-    let entry = |tag: &images::Tag| LayoutEntry {
-        name: Some(tag.name.to_string()),
-        reference: tag.reference.clone(),
-        root: tag.root.clone(),
-    };
-    let entries: Vec<_> = tags.iter().map(entry).collect();
+    let entries: Vec<_> = tags.iter().map(LayoutEntry::from).collect();
     as_tags("the build", &entries)
 }
 

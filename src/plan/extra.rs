@@ -22,60 +22,69 @@ const USABLE: [&str; 5] = ["kubernetes", "minor", "variant", "base", "image"];
 /// A tag by what it is of: version, variant, base.
 pub(super) type Kind = (Version, String, String);
 
+/// Names by repository, and who has them by now.
+type Names = BTreeMap<(String, String), Kind>;
+
 /// Gives the tags of a plan their extra names. `kinds` are all tags of the matrix.
 pub(super) fn assign(matrix: &Matrix, kinds: &BTreeSet<Kind>, tags: &mut [Tag], sink: &Sink) {
     if matrix.file.extra_tags.is_empty() {
         return;
     }
-    let fixed: BTreeSet<(String, String)> =
-        kinds.iter().filter_map(|kind| Some(named(matrix, kind)?.1)).map(|tag| (tag.repository, tag.tag)).collect();
+    let fixed = kinds.iter().filter_map(|kind| Some(named(matrix, kind)?.1)).map(|tag| (tag.repository, tag.tag));
+    let fixed: BTreeSet<(String, String)> = fixed.collect();
     // The same name from two rules leads to the newest of both.
-    let mut newest: BTreeMap<(String, String), (Kind, &ExtraTag)> = BTreeMap::new();
+    let mut names = Names::new();
     for rule in matrix.file.extra_tags.iter().filter(|rule| usable(matrix, rule, sink)) {
         let mut reported = BTreeSet::new();
         for kind in kinds.iter().filter(|kind| applies(rule, kind)) {
             let Some((fields, tag)) = named(matrix, kind) else { continue };
             let Ok(name) = rule.tag.fill(&fields) else { continue };
-            let key = (tag.repository, name);
-            let problem = match newest.get(&key) {
-                _ if !is_tag(&key.1) => Some((
-                    "invalid-tag",
-                    format!("`{}` is no tag that registries take", key.1),
-                    "a tag has up to 128 letters, digits, `_`, `.` and `-`, and begins with none of the last two",
-                )),
-                _ if fixed.contains(&key) => Some((
-                    "duplicate-tag",
-                    format!("the extra tag `{}:{}` is also the name of a built tag", key.0, key.1),
-                    "leave `{kubernetes}` out of an extra tag",
-                )),
-                Some(((version, variant, base), _)) if *version == kind.0 && (variant, base) != (&kind.1, &kind.2) => {
-                    Some((
-                        "duplicate-tag",
-                        format!(
-                            "the extra tag `{}:{}` would name both {variant} on {base} and {} on {}",
-                            key.0, key.1, kind.1, kind.2
-                        ),
-                        "tell them apart in `tag`, or choose one with `variant` and `base`",
-                    ))
-                }
-                _ => None,
-            };
-            if let Some((code, message, help)) = problem {
-                if reported.insert(key) {
+            let name = (tag.repository, name);
+            match problem(&name, kind, &fixed, names.get(&name)) {
+                Some((code, message, help)) if reported.insert(name.clone()) => {
                     sink.report(code, &rule.at, message, Some(help.to_owned()));
                 }
-            } else if newest.get(&key).is_none_or(|(known, _)| known.0 < kind.0) {
-                newest.insert(key, (kind.clone(), rule));
+                Some(_) => {}
+                None => {
+                    let newest = names.entry(name).or_insert_with(|| kind.clone());
+                    if newest.0 < kind.0 {
+                        newest.clone_from(kind);
+                    }
+                }
             }
         }
     }
     for tag in tags {
         let mine = (&tag.kubernetes, &tag.variant, &tag.base);
-        let of_mine = newest.iter().filter(|((repository, _), ((version, variant, base), _))| {
+        let of_mine = names.iter().filter(|((repository, _), (version, variant, base))| {
             *repository == tag.repository && (version, variant, base) == mine
         });
         tag.extra = of_mine.map(|((_, name), _)| name.clone()).collect();
     }
+}
+
+/// What is wrong with a name for this kind: code, message and help.
+fn problem(
+    (repository, name): &(String, String),
+    kind: &Kind,
+    fixed: &BTreeSet<(String, String)>,
+    holder: Option<&Kind>,
+) -> Option<(&'static str, String, &'static str)> {
+    if !is_tag(name) {
+        let help = "a tag has up to 128 letters, digits, `_`, `.` and `-`, and begins with none of the last two";
+        return Some(("invalid-tag", format!("`{name}` is no tag that registries take"), help));
+    }
+    if fixed.contains(&(repository.clone(), name.clone())) {
+        let message = format!("the extra tag `{repository}:{name}` is also the name of a built tag");
+        return Some(("duplicate-tag", message, "leave `{kubernetes}` out of an extra tag"));
+    }
+    let (version, variant, base) = holder?;
+    if *version != kind.0 || (variant, base) == (&kind.1, &kind.2) {
+        return None;
+    }
+    let message =
+        format!("the extra tag `{repository}:{name}` would name both {variant} on {base} and {} on {}", kind.1, kind.2);
+    Some(("duplicate-tag", message, "tell them apart in `tag`, or choose one with `variant` and `base`"))
 }
 
 fn applies(rule: &ExtraTag, (version, variant, base): &Kind) -> bool {

@@ -53,9 +53,13 @@ named as not run. Exit status 3 if a program does not run or says another versio
 
 /// Everything that reads images from registries.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Registries")]
 pub(in crate::cli) struct Reading {
     #[command(flatten)]
     pub(in crate::cli) registries: Registries,
+    /// Look for images of REGISTRY at HOST first, as in docker.io=mirror.lan:5000/hub (repeated)
+    #[arg(long, value_name = "REGISTRY=HOST")]
+    pub(in crate::cli) registry_mirror: Vec<String>,
     #[command(flatten)]
     pub(in crate::cli) ca: CaCertificates,
 }

@@ -91,12 +91,7 @@ impl Chosen {
                 keep_planned(folder, &mut built, &planned.plan)?;
             }
         }
-        let entry = |tag: &images::Tag| LayoutEntry {
-            name: Some(tag.name.to_string()),
-            reference: tag.reference.clone(),
-            root: tag.root.clone(),
-        };
-        let entries: Vec<_> = built.iter().map(entry).collect();
+        let entries: Vec<_> = built.iter().map(LayoutEntry::from).collect();
         let tags = delivery::as_tags(&folder.display().to_string(), &entries)?;
         let tags = delivery::with_extra(tags, &extra)?;
         let facts = facts(&tags, &built);

@@ -8,7 +8,8 @@ use url::Url;
 use super::{
     auth::{self, Auth, Scope},
     error::RegistryError,
-    transport::{Body, Call, Endpoint, Http, Settings, is_this_machine, printable},
+    settings::Settings,
+    transport::{Body, Call, Endpoint, Http, is_this_machine, printable},
 };
 use crate::{
     base::{Blob, Digest},

@@ -15,18 +15,20 @@
 mod auth;
 mod client;
 mod error;
+mod meter;
 mod pull;
 mod push;
 mod remote;
 mod retry;
+mod settings;
 mod transport;
 mod upload;
 
 pub use client::Registry;
 pub use error::{Conflict, RegistryError};
+pub use meter::Meter;
 pub use pull::pull;
 pub use push::{Existing, Moved, Plan, PlannedTag, PushOptions, Pushed, plan, push};
 pub use remote::Remote;
 pub use retry::Retry;
-pub use transport::Settings;
-pub use upload::Meter;
+pub use settings::Settings;

@@ -5,13 +5,7 @@ use std::io::Write;
 use reqwest::{Method, Response, header};
 use tokio::sync::mpsc::{self, Sender};
 
-use super::{
-    auth::Scope,
-    client::Registry,
-    error::RegistryError,
-    transport::Call,
-    upload::{Meter, WORTHWHILE},
-};
+use super::{auth::Scope, client::Registry, error::RegistryError, meter::Meter, transport::Call, upload::WORTHWHILE};
 use crate::{
     base::{
         Blob,

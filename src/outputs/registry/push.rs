@@ -13,8 +13,8 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use super::{
     client::{Mounted, Registry},
     error::{Conflict, RegistryError},
-    transport::Settings,
-    upload::Meter,
+    meter::Meter,
+    settings::Settings,
 };
 use crate::{
     base::{Blob, Digest, progress::SharedProgress, size::Bytes},
@@ -131,7 +131,7 @@ impl Plan {
 
     /// The sum of [`Self::missing`], in bytes: the most that will be sent.
     pub fn missing_bytes(&self) -> u64 {
-        self.missing().map(|(_, blob)| blob.size).sum()
+        self.missing().fold(0, |sum, (_, blob)| sum.saturating_add(blob.size))
     }
 
     fn conflicts(&self) -> Vec<Conflict> {

@@ -4,7 +4,6 @@
 //! the bodies of uploads have to be made anew. Repeating is left to the callers, which know what may be repeated.
 
 use std::{
-    collections::BTreeSet,
     net::IpAddr,
     sync::{
         Arc,
@@ -21,46 +20,15 @@ use super::{
     auth::{self, Auth, Challenge, Scope},
     error::RegistryError,
     retry::{Retry, retry_after},
+    settings::Settings,
     upload::Feed,
 };
-use crate::outputs::credentials::Credentials;
 
 /// Enough for `/v2/` to storage and a hop between storage hosts.
 const MOST_HOPS: usize = 5;
 
 /// Errors are a few hundred bytes of JSON, or a proxy's HTML page.
 const LARGEST_ERROR: u64 = 64 << 10;
-
-/// How registries are spoken to.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Hosts, with their port if they have one, that may speak plain HTTP or have a certificate that nobody vouches for.
-    /// The machine itself (`localhost`, 127.0.0.0/8, `::1`) may always speak plain HTTP.
-    pub insecure: BTreeSet<String>,
-    /// PEM files with further certificate authorities, beside those of the system.
-    pub authorities: Vec<Vec<u8>>,
-    pub credentials: Credentials,
-    pub retry: Retry,
-    /// How long nothing may move before a connection counts as dead.
-    pub idle: Duration,
-    /// Uploads in pieces of this many bytes, for registries behind proxies that limit a request's size. Without it a blob
-    /// goes in one request, which is twice as fast.
-    pub piece: Option<u64>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            insecure: BTreeSet::new(),
-            authorities: Vec::new(),
-            credentials: Credentials::default(),
-            retry: Retry::default(),
-            // Registries that move a finished upload within their object storage take minutes for a large blob.
-            idle: Duration::from_secs(300),
-            piece: None,
-        }
-    }
-}
 
 /// The HTTP client for one registry host.
 pub(super) struct Http {

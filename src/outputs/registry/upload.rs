@@ -19,10 +19,11 @@ use super::{
     auth::Scope,
     client::{Registry, check_digest},
     error::RegistryError,
+    meter::Meter,
     transport::{Body, Call, printable},
 };
 use crate::{
-    base::{Blob, digest::Hashing, progress::Task},
+    base::{Blob, digest::Hashing},
     images::reference::Repository,
     outputs::source::{Source, SourceError},
 };
@@ -32,30 +33,6 @@ const PIECE: usize = 256 << 10;
 
 /// Progress of this much since the last failure means that the connection is worth going on with.
 pub(super) const WORTHWHILE: u64 = 1 << 20;
-
-/// Counts bytes for the user: those sent again after a failure do not count twice.
-pub struct Meter {
-    task: Box<dyn Task>,
-    furthest: AtomicU64,
-}
-
-impl Meter {
-    pub fn new(task: Box<dyn Task>) -> Self {
-        Self { task, furthest: AtomicU64::new(0) }
-    }
-
-    /// The work has come to this offset.
-    pub(in crate::outputs) fn reached(&self, offset: u64) {
-        let before = self.furthest.fetch_max(offset, Ordering::Relaxed);
-        if offset > before {
-            self.task.advance(offset - before);
-        }
-    }
-
-    pub fn done(&self, how: &str) {
-        self.task.done(how);
-    }
-}
 
 /// A stretch of a blob as the body of a request. Every attempt at the request reads it anew.
 pub(super) struct Feed {

@@ -18,16 +18,12 @@ use serde::{Serialize, Serializer};
 use self::layer::LayerFacts;
 use super::{
     entries,
-    source::{LARGEST_MANIFEST, Source, SourceError},
+    source::{DEEPEST, LARGEST_MANIFEST, MOST_MANIFESTS, Source, SourceError},
 };
 use crate::{
     base::{Blob, Digest, digest::Hashing},
     images::{Descriptor, Links, OciPlatform},
 };
-
-/// Deeper or larger indexes are a loop or an attack.
-const DEEPEST: usize = 4;
-const MOST_MANIFESTS: usize = 1024;
 
 /// Findings beyond these say nothing new: an archive of rubbish could give millions.
 const MOST_FINDINGS: usize = 1000;

@@ -116,8 +116,7 @@ async fn write(session: &Session, output: Output, work: &Arc<Work>, built: &Buil
         Output::Registry => Ok(()),
         Output::Oci { dest } => layout::write(&store, &dest, &built.tags).map(drop).map_err(PublishError::from),
         Output::OciArchive { dest } => {
-            let tags = delivery::built_tags(&built.tags)?;
-            let entries: Vec<_> = tags.iter().map(LayoutEntry::from).collect();
+            let entries: Vec<_> = built.tags.iter().map(LayoutEntry::from).collect();
             delivery::oci_archive(&store, &entries, &dest, progress.as_ref())
         }
         Output::Docker { dest, platform } => {

@@ -29,7 +29,7 @@ pub(super) fn run(session: &Session, args: &args::Copy) -> Result<ExitCode, Fail
     };
     let options = PushOptions { existing, siblings, ..PushOptions::default() };
     let copied = block_on(async {
-        let opened = publish::open(&from, &settings).await?;
+        let opened = publish::open(&from, &settings, &session.progress).await?;
         let registries = (&settings, options);
         publish::copy((&from, opened), &to, args.platform, registries, &session.store, &session.progress).await
     })??;

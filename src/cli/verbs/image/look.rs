@@ -19,7 +19,7 @@ use crate::{
 pub(super) fn ls(session: &Session, args: &args::Ls) -> Result<ExitCode, Failure> {
     let place = Place::read(&args.image)?;
     let settings = super::registries(session, &args.reading)?;
-    let contents = block_on(contents(&place, &settings, args.platform))??;
+    let contents = block_on(contents(&place, &settings, args.platform, &session.progress))??;
     match (args.format, args.by) {
         (ResultFormat::Json, _) => print_json(&contents)?,
         (ResultFormat::Text, Sizes::File) => print(&contents.files_text())?,
@@ -33,8 +33,8 @@ pub(super) fn diff(session: &Session, args: &args::Diff) -> Result<ExitCode, Fai
     let (a, b) = (Place::read(&args.a)?, Place::read(&args.b)?);
     let settings = super::registries(session, &args.reading)?;
     let difference = block_on(async {
-        let a = contents(&a, &settings, args.platform).await?;
-        let b = contents(&b, &settings, args.platform).await?;
+        let a = contents(&a, &settings, args.platform, &session.progress).await?;
+        let b = contents(&b, &settings, args.platform, &session.progress).await?;
         Ok::<_, Failure>(Difference::new(&a, &b))
     })??;
     match args.format {
@@ -48,8 +48,8 @@ pub(super) fn cost(session: &Session, args: &args::Cost) -> Result<ExitCode, Fai
     let (new, old) = (Place::read(&args.image)?, Place::read(&args.from)?);
     let settings = super::registries(session, &args.reading)?;
     let costs = block_on(async {
-        let new = examine(&new, &settings).await?;
-        let old = examine(&old, &settings).await?;
+        let new = examine(&new, &settings, &session.progress).await?;
+        let old = examine(&old, &settings, &session.progress).await?;
         Ok::<_, Failure>(costs(&new.images, &old.images))
     })??;
     match args.format {

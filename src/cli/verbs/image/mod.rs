@@ -13,6 +13,7 @@ use crate::{
         failure::Failure,
         session::Session,
     },
+    images::reference::{Repository, read_registry},
     outputs::registry::Settings,
 };
 
@@ -28,5 +29,15 @@ pub(super) fn run(session: &Session, args: &Image) -> Result<ExitCode, Failure> 
 }
 
 fn registries(session: &Session, reading: &Reading) -> Result<Settings, Failure> {
-    session.registries(&reading.registries, &reading.ca)
+    let mut settings = session.registries(&reading.registries, &reading.ca)?;
+    for mirror in &reading.registry_mirror {
+        let wrong = || Failure::Usage(format!("`{mirror}` is no mirror\n  help: write docker.io=mirror.lan:5000/hub"));
+        let (registry, host) = mirror.split_once('=').ok_or_else(wrong)?;
+        let registry = read_registry(registry).map_err(|_| wrong())?;
+        let host = host.trim_end_matches('/');
+        // Whatever comes after it, the mirror must make a name of a repository.
+        format!("{host}/x").parse::<Repository>().ok().filter(|_| host.contains(['.', ':'])).ok_or_else(wrong)?;
+        settings.mirrors.entry(registry).or_default().push(host.to_owned());
+    }
+    Ok(settings)
 }

@@ -26,7 +26,7 @@ pub(super) fn run(session: &Session, args: &args::Run) -> Result<ExitCode, Failu
     let emulators = Emulators::find(&session.environment.search_path);
     let ran = block_on(async {
         let engine = Engine::connect(session.docker_host()).await.map_err(PublishError::from)?;
-        let examined = examine(&place, &settings).await?;
+        let examined = examine(&place, &settings, &session.progress).await?;
         smoke(&engine, &examined, &args.platform, &emulators, &session.progress).await
     })??;
     match args.format {

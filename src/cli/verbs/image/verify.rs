@@ -22,7 +22,7 @@ pub(super) fn run(session: &Session, args: &args::Verify) -> Result<ExitCode, Fa
     let reports = block_on(async {
         let mut reports = Vec::new();
         for place in &places {
-            let found = verify(place, &settings).await?;
+            let found = verify(place, &settings, &session.progress).await?;
             reports.extend(found.into_iter().map(|(name, report)| (place.to_string(), name, report)));
         }
         Ok::<_, Failure>(reports)
