@@ -293,7 +293,9 @@ fn cut(parts: &Parts<'_>, names: &[String], assembled: rootfs::Assembled) -> Res
         let (surplus, missing) = surplus(kept, &assembled);
         removed.extend(surplus);
         warnings.extend(
-            missing.iter().map(|program| format!("{name}: {} brings no `{program}`, which [[keep]] names", kept.package)),
+            missing
+                .iter()
+                .map(|program| format!("{name}: {} brings no `{program}`, which [[keep]] names", kept.package)),
         );
     }
     let mut layers = [Tree::new(), Tree::new(), Tree::new()];
@@ -333,7 +335,9 @@ fn undeclared(root: &DebianRoot, base: &str, assembled: &rootfs::Assembled) -> V
     }
     let sentence = |(package, phases): (&str, Vec<&str>)| {
         let phases = phases.join(" and the ");
-        format!("{base}: the {phases} of {package} is not run: say in [[declared]] why it need not, or what stands in for it")
+        format!(
+            "{base}: the {phases} of {package} is not run: say in [[declared]] why it need not, or what stands in for it"
+        )
     };
     scripts.into_iter().map(sentence).collect()
 }
