@@ -139,7 +139,9 @@ fn run_in(root: &Path, machine: &str, emulator: &str, command: &str) -> Option<S
     let chroot = parts::program("unshare")?;
     let mut unshare = Command::new(chroot);
     unshare.args(["-r", "chroot"]).arg(root);
-    if machine != std::env::consts::ARCH {
+    if machine == std::env::consts::ARCH {
+        unshare.args(command.split(' '));
+    } else {
         let emulator = parts::program(emulator)?;
         let place = root.join("usr/bin").join(emulator.file_name().unwrap());
         fs::copy(&emulator, &place).unwrap();
@@ -150,8 +152,6 @@ fn run_in(root: &Path, machine: &str, emulator: &str, command: &str) -> Option<S
         let folders = ["usr/bin", "usr/sbin", "opt/cni/bin"];
         let found = folders.iter().find(|folder| fs::symlink_metadata(root.join(folder).join(program)).is_ok())?;
         unshare.arg(format!("/{found}/{program}")).args(words);
-    } else {
-        unshare.args(command.split(' '));
     }
     let ended = unshare.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin:/opt/cni/bin").output().unwrap();
     let said = String::from_utf8_lossy(&ended.stdout).into_owned() + &String::from_utf8_lossy(&ended.stderr);

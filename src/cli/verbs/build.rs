@@ -35,7 +35,7 @@ pub(super) fn run(session: &Session, args: &args::Build) -> Result<ExitCode, Fai
         let built = pipeline::build(&work, layout.path()).await.map_err(Failure::Pipeline)?;
         show(session, &built, layout.named())?;
         let delivered = deliveries.deliver(session, args, &work, &built).await;
-        if let (Ok(_), Some(dest), false) = (&delivered, layout.named(), args.deliver.push || args.deliver.load) {
+        if let (Ok(()), Some(dest), false) = (&delivered, layout.named(), args.deliver.push || args.deliver.load) {
             for step in next::steps(&args.matrix.file, dest, &built) {
                 session.progress.note(&step);
             }

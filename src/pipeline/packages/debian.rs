@@ -214,7 +214,7 @@ pub(super) fn assemble(store: &Store, parts: &Parts<'_>) -> Result<Assembled, St
         enable: parts.root.enable.iter().map(|unit| unit.value.clone()).collect(),
     };
     let (assembled, names) = put_together(store, &parts.all.packages, parts.files, setup)?;
-    let assembled = cut(parts, &names, assembled)?;
+    let assembled = cut(parts, &names, &assembled)?;
     store.record(&key, &assembled)?;
     Ok(assembled)
 }
@@ -279,7 +279,7 @@ fn key(parts: &Parts<'_>) -> ActionKey {
 }
 
 /// Cuts the tree into layers and leaves out what the definition removes.
-fn cut(parts: &Parts<'_>, names: &[String], assembled: rootfs::Assembled) -> Result<Assembled, Step> {
+fn cut(parts: &Parts<'_>, names: &[String], assembled: &rootfs::Assembled) -> Result<Assembled, Step> {
     let others: BTreeSet<&str> = (parts.all.packages.iter().zip(names))
         .filter(|(url, _)| !parts.shared.packages.contains(url))
         .map(|(_, name)| name.as_str())
@@ -288,9 +288,9 @@ fn cut(parts: &Parts<'_>, names: &[String], assembled: rootfs::Assembled) -> Res
     let mut removed: Vec<TreePath> = (parts.definition.remove.iter().map(|path| path.value.clone()))
         .filter(|path| assembled.tree.get(path).is_some())
         .collect();
-    let mut warnings = undeclared(parts.root, &name, &assembled);
+    let mut warnings = undeclared(parts.root, &name, assembled);
     for kept in parts.root.keep.iter().filter(|kept| names.contains(&kept.package)) {
-        let (surplus, missing) = surplus(kept, &assembled);
+        let (surplus, missing) = surplus(kept, assembled);
         removed.extend(surplus);
         warnings.extend(
             missing
