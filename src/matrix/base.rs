@@ -7,7 +7,7 @@ mod debian;
 
 use std::path::PathBuf;
 
-pub use debian::{Alternative, DebianMirrors, DebianRepository, DebianRoot, LeftOut};
+pub use debian::{Alternative, DebianMirrors, DebianRepository, DebianRoot, Kept, LeftOut};
 
 use super::{
     Origin, Overlay,

@@ -191,8 +191,9 @@ fn check_bases(matrix: &Matrix, sink: &Sink) {
 /// What is taken from a base's repositories needs a base that has such.
 fn check_from(matrix: &Matrix, names: &Names, sink: &Sink) {
     let of_way = |way: &Way| match &way.kind {
-        WayKind::Package { from, .. } => Some(from.clone()),
-        WayKind::Go { origin: GoOrigin::SourcePackage { from, .. }, .. } => Some(from.clone()),
+        WayKind::Package { from, .. } | WayKind::Go { origin: GoOrigin::SourcePackage { from, .. }, .. } => {
+            Some(from.clone())
+        }
         WayKind::Go { .. } | WayKind::Release { .. } | WayKind::File { .. } => None,
     };
     let of_tool = |tool: &Toolchain| match &tool.origin {

@@ -21,7 +21,7 @@ mod variant;
 
 pub use base::{
     AlpineRepository, AlpineRoot, Alternative, Base, BaseRoot, DebianMirrors, DebianRepository, DebianRoot,
-    DeclaredScript, LeftOut, PackageGroup, PackageRequest,
+    DeclaredScript, Kept, LeftOut, PackageGroup, PackageRequest,
 };
 pub use by_version::ByVersion;
 pub use check::{Matrix, load};

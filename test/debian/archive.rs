@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
 };
@@ -37,13 +38,19 @@ pub struct Archive {
     pub valid_until: &'static str,
     /// Packages for every architecture, with a file that says which.
     pub debs: Vec<fn(&str) -> Deb>,
-    /// Changes the index of packages after its digest was taken.
-    pub spoil_index: bool,
-    /// Changes a deb after its digest was taken.
-    pub spoil_deb: bool,
-    /// Cuts a deb's xz off, with a digest to match.
-    pub cut_deb: bool,
+    pub spoil: Option<Spoil>,
     pub by_hash: bool,
+}
+
+/// What is wrong with an archive's files.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Spoil {
+    /// An index was changed after its digest was taken.
+    Index,
+    /// So was a deb.
+    Deb,
+    /// The xz of a deb is cut off, with a digest to match.
+    CutDeb,
 }
 
 pub const ARCHITECTURES: [(&str, &str); 3] = [("amd64", "x86_64"), ("arm64", "aarch64"), ("armhf", "armv7")];
@@ -85,9 +92,7 @@ impl Archive {
             suite: "bookworm",
             valid_until: VALID_UNTIL,
             debs: vec![base, tools, configurator, plugins],
-            spoil_index: false,
-            spoil_deb: false,
-            cut_deb: false,
+            spoil: None,
             by_hash: true,
         }
     }
@@ -102,7 +107,8 @@ impl Archive {
             self.index(&suite, &format!("main/binary-{architecture}/Packages"), &index, &mut listed);
         }
         self.index(&suite, "main/source/Sources", &Self::sources(folder), &mut listed);
-        let files: String = listed.iter().map(|(path, (digest, size))| format!(" {digest} {size} {path}\n")).collect();
+        let line = |(path, (digest, size)): (&String, &(String, usize))| format!(" {digest} {size} {path}\n");
+        let files = listed.iter().map(line).collect::<Vec<_>>().concat();
         let release = format!(
             "Suite: stable\nCodename: {}\nDate: Wed, 01 Jan 2025 00:00:00 UTC\nValid-Until: {}\nAcquire-By-Hash: {}\n\
              Architectures: amd64 arm64 armhf\nComponents: main\nSHA256:\n{files}",
@@ -126,14 +132,15 @@ impl Archive {
                 parts = parts.file(&format!("./{script}"), text.as_bytes());
             }
             let mut packed = xz(&data.finish());
-            if self.cut_deb {
+            if self.spoil == Some(Spoil::CutDeb) {
                 packed.truncate(packed.len() / 2);
             }
             let members = [("debian-binary", &b"2.0\n"[..]), ("control.tar.gz", &gzip(&parts.finish()))];
             let mut deb = ar(&[members[0], members[1], ("data.tar.xz", &packed)]);
             let path = format!("pool/main/{name}_1.0-1_{architecture}.deb");
-            index += &format!("{control}Filename: {path}\nSize: {}\nSHA256: {}\n\n", deb.len(), hex(&deb));
-            if self.spoil_deb {
+            let (size, digest) = (deb.len(), hex(&deb));
+            write!(index, "{control}Filename: {path}\nSize: {size}\nSHA256: {digest}\n\n").unwrap();
+            if self.spoil == Some(Spoil::Deb) {
                 let last = deb.len() - 1;
                 deb[last] ^= 1;
             }
@@ -149,12 +156,14 @@ impl Archive {
             let source = gzip(&Tar::new().file(&format!("s-{upstream}/go.mod"), b"module s\n").finish());
             let (name, dsc) = (format!("s_{upstream}.orig.tar.gz"), format!("s_{version}.dsc"));
             put(&folder.join("pool/main").join(&name), &source);
-            index += &format!(
+            write!(
+                index,
                 "Package: s\nVersion: {version}\nDirectory: pool/main\nChecksums-Sha256:\n {} 0 {dsc}\n {} {} {name}\n\n",
                 hex(b""),
                 hex(&source),
                 source.len(),
-            );
+            )
+            .unwrap();
         }
         index
     }
@@ -166,7 +175,7 @@ impl Archive {
         }
         let place = suite.join(format!("{path}.xz"));
         let by_hash = place.with_file_name("by-hash").join("SHA256").join(hex(&packed));
-        if self.spoil_index {
+        if self.spoil == Some(Spoil::Index) {
             let middle = packed.len() / 2;
             packed[middle] ^= 1;
         }

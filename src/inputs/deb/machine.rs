@@ -74,7 +74,7 @@ impl Machine {
         let mut any = true;
         for mirror in self.mirrors(suite).unwrap_or_default() {
             match &mirror.signed_by {
-                SignedBy::Any => continue,
+                SignedBy::Any => {}
                 SignedBy::Files(files) => {
                     for file in files.iter().filter(|file| file.starts_with('/')) {
                         add(&mut keyring, Path::new(file))?;

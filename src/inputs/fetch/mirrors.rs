@@ -140,8 +140,13 @@ impl Mirrors {
             return if is_named(url) { Vec::new() } else { vec![url.to_owned()] };
         };
         let rest = &url[mirror.prefix.len()..];
-        let mut targets: Vec<_> = mirror.targets.iter().map(|target| format!("{target}{rest}")).collect();
-        if !is_named(url) && (mirror.original == Original::Last || targets.is_empty()) {
+        let targets = mirror.targets.iter().map(|target| format!("{target}{rest}"));
+        if is_named(url) {
+            // A mirror of an archive is an address like any other, which may have mirrors.
+            return targets.flat_map(|target| self.by_prefix(&target)).collect();
+        }
+        let mut targets: Vec<_> = targets.collect();
+        if mirror.original == Original::Last || targets.is_empty() {
             targets.push(url.to_owned());
         }
         targets
@@ -182,6 +187,9 @@ mod tests {
         mirrors.add("deb://debian", ["https://b.test/d"], Original::Never).unwrap();
         assert_eq!(mirrors.targets(url), ["http://a.test/debian/pool/a.deb", "https://b.test/d/pool/a.deb"]);
         assert_eq!(mirrors.why_none(url), None);
+        let mut behind = mirrors.clone();
+        behind.add("https://b.test", ["http://c.test"], Original::Never).unwrap();
+        assert_eq!(behind.targets(url), ["http://a.test/debian/pool/a.deb", "http://c.test/d/pool/a.deb"]);
         assert!(mirrors.why_none("deb://debian-security/a").is_some(), "another archive");
         assert_eq!(below(Path::new("/to"), url), Some("/to/debian/pool/a.deb".into()));
     }

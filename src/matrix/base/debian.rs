@@ -21,6 +21,7 @@ pub struct DebianRoot {
     pub repositories: Vec<DebianRepository>,
     pub packages: Vec<PackageGroup>,
     pub without: Vec<LeftOut>,
+    pub keep: Vec<Kept>,
     pub alternatives: Vec<Alternative>,
     /// Their scripts are those of [`SCRIPTS`].
     pub declared: Vec<DeclaredScript>,
@@ -59,6 +60,14 @@ pub struct LeftOut {
     pub why: String,
 }
 
+/// The programs that an image has of a package, which brings many more.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    pub package: String,
+    /// Names of files in `bin` and `sbin`.
+    pub programs: Vec<Located<String>>,
+}
+
 /// The program that answers to a name which several could answer to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alternative {
@@ -91,6 +100,7 @@ impl DebianRoot {
             repositories,
             packages,
             without: table.each("without", LeftOut::read),
+            keep: table.each("keep", Kept::read),
             alternatives: table.each("alternatives", Alternative::read),
             declared: table.each("declared", |table| DeclaredScript::read(table, &SCRIPTS)),
             enable: table.list("enable").unwrap_or_default(),
@@ -171,6 +181,16 @@ impl LeftOut {
         let names = table.require("names", "names = [\"debconf\"]").map(|names| names.list());
         let why = table.require("why", "why = \"what does without it\"").and_then(|why| why.string());
         Some(Self { names: names?, why: why?.value })
+    }
+}
+
+impl Kept {
+    fn read(table: &Table<'_>) -> Option<Self> {
+        let package = table.require("package", "package = \"e2fsprogs\"").and_then(|package| package.string());
+        let programs = table.require("programs", "programs = [\"mkfs.ext4\"]").map(|programs| programs.list());
+        let why = table.require("why", "why = \"what calls them\"").and_then(|why| why.string());
+        why?;
+        Some(Self { package: package?.value, programs: programs? })
     }
 }
 

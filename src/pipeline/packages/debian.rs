@@ -26,7 +26,7 @@ use crate::{
         },
         store::Store,
     },
-    matrix::{Base, DebianRoot},
+    matrix::{Base, DebianRoot, Kept, Located},
     plan::{Lock, Pin, Request, Selected, Selection},
     rootfs::without,
 };
@@ -210,11 +210,11 @@ pub(super) fn assemble(store: &Store, parts: &Parts<'_>) -> Result<Assembled, St
     let setup = |brought: &dyn Fn(&TreePath) -> bool| Setup {
         // What a cell does not have needs no name; whether any cell has it is seen when the base is looked at as a whole.
         alternatives: parts.root.alternatives.iter().filter(|one| brought(&one.target)).map(alternative).collect(),
-        declared: parts.root.declared.iter().map(|declared| declared.package.clone()).collect(),
+        declared: BTreeSet::new(),
         enable: parts.root.enable.iter().map(|unit| unit.value.clone()).collect(),
     };
     let (assembled, names) = put_together(store, &parts.all.packages, parts.files, setup)?;
-    let assembled = cut(parts, &names, assembled)?;
+    let assembled = cut(parts, &names, &assembled)?;
     store.record(&key, &assembled)?;
     Ok(assembled)
 }
@@ -271,34 +271,33 @@ fn key(parts: &Parts<'_>) -> ActionKey {
     for path in &parts.definition.remove {
         key = key.field("remove", &path.value);
     }
+    for kept in &parts.root.keep {
+        let programs: Vec<_> = kept.programs.iter().map(|program| program.value.as_str()).collect();
+        key = key.field("keep", format!("{} {}", kept.package, programs.join(" ")));
+    }
     key
 }
 
 /// Cuts the tree into layers and leaves out what the definition removes.
-fn cut(parts: &Parts<'_>, names: &[String], assembled: rootfs::Assembled) -> Result<Assembled, Step> {
+fn cut(parts: &Parts<'_>, names: &[String], assembled: &rootfs::Assembled) -> Result<Assembled, Step> {
     let others: BTreeSet<&str> = (parts.all.packages.iter().zip(names))
         .filter(|(url, _)| !parts.shared.packages.contains(url))
         .map(|(_, name)| name.as_str())
         .collect();
     let name = format!("base {}", parts.definition.name);
-    let removed: Vec<TreePath> = (parts.definition.remove.iter().map(|path| path.value.clone()))
+    let mut removed: Vec<TreePath> = (parts.definition.remove.iter().map(|path| path.value.clone()))
         .filter(|path| assembled.tree.get(path).is_some())
         .collect();
-    let undeclared: BTreeMap<&str, Vec<&str>> = assembled
-        .undeclared
-        .iter()
-        .filter(|script| !is_declared(parts.root, script))
-        .fold(BTreeMap::new(), |mut scripts, script| {
-            scripts.entry(script.package.as_str()).or_default().push(script.phase.name());
-            scripts
-        });
-    let warnings = undeclared.into_iter().map(|(package, phases)| {
-        format!(
-            "{name}: the {} of {package} is not run: say in [[declared]] why it need not, or what stands in for it",
-            phases.join(" and the ")
-        )
-    });
-    let warnings = warnings.collect();
+    let mut warnings = undeclared(parts.root, &name, assembled);
+    for kept in parts.root.keep.iter().filter(|kept| names.contains(&kept.package)) {
+        let (surplus, missing) = surplus(kept, assembled);
+        removed.extend(surplus);
+        warnings.extend(
+            missing
+                .iter()
+                .map(|program| format!("{name}: {} brings no `{program}`, which [[keep]] names", kept.package)),
+        );
+    }
     let mut layers = [Tree::new(), Tree::new(), Tree::new()];
     for (path, entry) in without(&assembled.tree, &removed, &name)?.entries {
         let layer = match assembled.owners.get(&path) {
@@ -314,6 +313,33 @@ fn cut(parts: &Parts<'_>, names: &[String], assembled: rootfs::Assembled) -> Res
         top: vec![(DATABASE.to_owned(), database)],
         warnings,
     })
+}
+
+/// The programs of a package that an image does not keep, and the names to keep that it does not have.
+fn surplus(kept: &Kept, assembled: &rootfs::Assembled) -> (Vec<TreePath>, Vec<String>) {
+    const FOLDERS: [&str; 2] = ["usr/bin", "usr/sbin"];
+    let in_folder = |path: &&TreePath| path.parent().is_some_and(|folder| FOLDERS.contains(&folder.as_str()));
+    let own = assembled.owners.iter().filter(|(_, owner)| **owner == kept.package).map(|(path, _)| path);
+    let programs: Vec<&TreePath> = own.filter(in_folder).collect();
+    let is_kept = |path: &TreePath| kept.programs.iter().any(|program| program.value == path.file_name());
+    let brought = |program: &&Located<String>| programs.iter().any(|path| path.file_name() == program.value);
+    let missing = kept.programs.iter().filter(|program| !brought(program)).map(|program| program.value.clone());
+    (programs.iter().filter(|path| !is_kept(path)).map(|path| (*path).clone()).collect(), missing.collect())
+}
+
+/// The scripts that neither assembly nor definition makes up for, a sentence for each package.
+fn undeclared(root: &DebianRoot, base: &str, assembled: &rootfs::Assembled) -> Vec<String> {
+    let mut scripts: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for script in assembled.undeclared.iter().filter(|script| !is_declared(root, script)) {
+        scripts.entry(script.package.as_str()).or_default().push(script.phase.name());
+    }
+    let sentence = |(package, phases): (&str, Vec<&str>)| {
+        let phases = phases.join(" and the ");
+        format!(
+            "{base}: the {phases} of {package} is not run: say in [[declared]] why it need not, or what stands in for it"
+        )
+    };
+    scripts.into_iter().map(sentence).collect()
 }
 
 fn is_declared(root: &DebianRoot, script: &rootfs::UndeclaredScript) -> bool {

@@ -25,7 +25,7 @@ const LARGEST_INDEX: u64 = 256 << 20;
 /// See the module.
 pub(super) struct Suite {
     prefix: String,
-    suite: String,
+    name: String,
     components: Vec<String>,
     optional: bool,
     pub(super) release: Release,
@@ -112,7 +112,7 @@ async fn open_one(
     answer.pins.insert(url.clone(), Pin { sha256: blob.digest, size: Some(blob.size), verified });
     Ok(Suite {
         prefix: repository.prefix(),
-        suite: repository.suite.clone(),
+        name: repository.suite.clone(),
         components: repository.components.clone(),
         optional: repository.optional,
         release,
@@ -142,7 +142,7 @@ impl Suite {
 
     /// The release file and these indexes.
     pub(super) fn urls<'s>(&'s self, indexes: &'s [Index]) -> impl Iterator<Item = String> + 's {
-        let release = self.url_of(&format!("dists/{}/InRelease", self.suite));
+        let release = self.url_of(&format!("dists/{}/InRelease", self.name));
         std::iter::once(release).chain(indexes.iter().map(|index| index.url.clone()))
     }
 
@@ -154,7 +154,7 @@ impl Suite {
         answer: &mut Answer,
     ) -> Result<(), PipelineError> {
         for component in self.components.clone() {
-            let what = format!("the packages of {} {component} {}", self.suite, platform.debian_arch());
+            let what = format!("the packages of {} {component} {}", self.name, platform.debian_arch());
             let ways = self.release.packages(&component, platform.debian_arch());
             let index = self.index(asking, &what, ways.map_err(DebianError::from), answer).await?;
             self.packages.extend(index);
@@ -165,7 +165,7 @@ impl Suite {
     /// Reads the source packages of every component.
     pub(super) async fn read_sources(&mut self, asking: Asking<'_>, answer: &mut Answer) -> Result<(), PipelineError> {
         for component in self.components.clone() {
-            let what = format!("the source packages of {} {component}", self.suite);
+            let what = format!("the source packages of {} {component}", self.name);
             let ways = self.release.sources(&component).map_err(DebianError::from);
             let index = self.index(asking, &what, ways, answer).await?;
             self.sources.extend(index);
@@ -213,7 +213,7 @@ impl Suite {
     /// Fetches a file by its digest where the archive offers that; mirrors that keep none by digest have it by name. A
     /// name may have come to mean the next state of the suite, so that what is wrong there says nothing.
     async fn fetch(&self, asking: Asking<'_>, what: &str, way: &IndexFile) -> Result<(String, Blob), FetchError> {
-        let url_of = |place: &str| self.url_of(&format!("dists/{}/{place}", self.suite));
+        let url_of = |place: &str| self.url_of(&format!("dists/{}/{place}", self.name));
         let (best, named) = (url_of(&way.location(&self.release)), url_of(&way.path));
         let (digest, size) = (way.stored.digest, Some(way.stored.size));
         match asking.fetcher.pinned(what, &best, digest, size).await {
