@@ -1,9 +1,9 @@
-//! Where the bytes of an image come from when it is published, archived or verified: an OCI layout, the store, an
-//! archive. And the little of a manifest that delivering it needs: what it refers to.
+//! Where the bytes of an image come from when it is published, archived or verified: the store, an OCI layout, an archive,
+//! a registry.
 //!
 //! Everything an image consists of (layers, config, manifests, indexes) is a blob here, found by digest. Whoever
-//! delivers one reads manifests only to follow their descriptors and passes the bytes on as they are; the meaning of
-//! configs and annotations is left to `images`.
+//! delivers one reads manifests only to follow their descriptors ([`Links`]) and passes the bytes on as they are; what
+//! documents mean is left to `images`.
 
 use std::io::{self, Read, Seek as _, SeekFrom, Write};
 
@@ -42,11 +42,11 @@ pub enum SourceError {
     Store(#[from] StoreError),
     #[error("reading the blob {digest} of the image: {source}")]
     Read { digest: Digest, source: io::Error },
-    #[error("the image refers to the blob {digest}, which is not there: build it again")]
+    #[error("the image refers to the blob {digest}, which is not there: build or copy it again")]
     Missing { digest: Digest },
     #[error(
         "the blob {expected} of the image is damaged: its bytes have the digest {actual} (expected {size} bytes): remove it \
-         and build again"
+         and build or copy it again"
     )]
     Damaged { expected: Digest, actual: Digest, size: u64 },
     #[error("the manifest {digest} has {size} bytes, more than the {LARGEST_MANIFEST} that registries take")]
