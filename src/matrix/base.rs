@@ -68,6 +68,8 @@ pub struct PackageGroup {
     pub kubernetes: VersionRange,
     /// The image that needs them; every image where none is said.
     pub image: Option<Located<String>>,
+    /// The component that needs them; whatever the cell holds where none is said.
+    pub component: Option<Located<String>>,
     pub platforms: Vec<Platform>,
     pub at: At,
 }
@@ -156,9 +158,19 @@ impl AlpineRoot {
 
     /// The packages that a cell asks for, sorted, each once; and of these those that every cell asks for, in a layer
     /// that all tags share.
-    pub fn request(&self, kubernetes: &Version, image: &str, platform: Platform) -> PackageRequest {
-        request(&self.packages, kubernetes, image, platform)
+    pub fn request(&self, cell: &AskingCell<'_>) -> PackageRequest {
+        request(&self.packages, cell)
     }
+}
+
+/// A cell, as far as the packages of its base depend on it.
+#[derive(Clone, Copy, Debug)]
+pub struct AskingCell<'a> {
+    pub kubernetes: &'a Version,
+    pub image: &'a str,
+    pub platform: Platform,
+    /// The names of the components that it holds.
+    pub components: &'a [&'a str],
 }
 
 /// What a cell asks for of the packages of its base.
@@ -169,7 +181,7 @@ pub struct PackageRequest {
     pub shared: Vec<String>,
 }
 
-fn request(groups: &[PackageGroup], kubernetes: &Version, image: &str, platform: Platform) -> PackageRequest {
+fn request(groups: &[PackageGroup], cell: &AskingCell<'_>) -> PackageRequest {
     let names = |wanted: &dyn Fn(&PackageGroup) -> bool| {
         let groups = groups.iter().filter(|group| wanted(group));
         let mut names: Vec<_> = groups.flat_map(|group| group.names.iter().map(|name| name.value.clone())).collect();
@@ -177,10 +189,7 @@ fn request(groups: &[PackageGroup], kubernetes: &Version, image: &str, platform:
         names.dedup();
         names
     };
-    PackageRequest {
-        all: names(&|group| group.serves(kubernetes, image, platform)),
-        shared: names(&PackageGroup::serves_all),
-    }
+    PackageRequest { all: names(&|group| group.serves(cell)), shared: names(&PackageGroup::serves_all) }
 }
 
 impl PackageGroup {
@@ -193,6 +202,7 @@ impl PackageGroup {
             why: why?.value,
             kubernetes: table.parsed("kubernetes").unwrap_or_else(VersionRange::any),
             image,
+            component: table.get("component").and_then(|component| component.parsed()),
             platforms: table.list("platforms").map_or_else(
                 || Platform::ALL.to_vec(),
                 |platforms| platforms.into_iter().map(|platform| platform.value).collect(),
@@ -201,15 +211,17 @@ impl PackageGroup {
         })
     }
 
-    fn serves(&self, kubernetes: &Version, image: &str, platform: Platform) -> bool {
-        self.kubernetes.contains(kubernetes)
-            && self.image.as_ref().is_none_or(|mine| mine.value == image)
-            && self.platforms.contains(&platform)
+    fn serves(&self, cell: &AskingCell<'_>) -> bool {
+        self.kubernetes.contains(cell.kubernetes)
+            && self.image.as_ref().is_none_or(|image| image.value == cell.image)
+            && self.component.as_ref().is_none_or(|component| cell.components.contains(&component.value.as_str()))
+            && self.platforms.contains(&cell.platform)
     }
 
     fn serves_all(&self) -> bool {
         self.kubernetes.is_any()
             && self.image.is_none()
+            && self.component.is_none()
             && Platform::ALL.iter().all(|platform| self.platforms.contains(platform))
     }
 }
@@ -266,13 +278,11 @@ impl Base {
         }
     }
 
-    /// The images that groups of packages are for.
-    pub(super) fn images(&self) -> impl Iterator<Item = &Located<String>> {
-        let groups = match &self.root {
-            BaseRoot::Archive(_) => &[][..],
+    pub(super) fn groups(&self) -> &[PackageGroup] {
+        match &self.root {
+            BaseRoot::Archive(_) => &[],
             BaseRoot::Alpine(alpine) => &alpine.packages,
             BaseRoot::Debian(debian) => &debian.packages,
-        };
-        groups.iter().filter_map(|group| group.image.as_ref())
+        }
     }
 }

@@ -64,7 +64,7 @@ pub fn load(path: &Path, text: &str, definitions: &[Definition]) -> Result<Matri
     });
     if let Some(matrix) = &matrix {
         check_names(matrix, &names, &sink);
-        check_bases(matrix, &sink);
+        check_bases(matrix, &names, &sink);
         check_from(matrix, &names, &sink);
         check_values(&matrix.file, &sink);
         check_flags(matrix, &sink);
@@ -174,17 +174,18 @@ fn check_names(matrix: &Matrix, names: &Names, sink: &Sink) {
 }
 
 /// Groups of packages for images that no variant belongs to would never be installed.
-fn check_bases(matrix: &Matrix, sink: &Sink) {
+fn check_bases(matrix: &Matrix, names: &Names, sink: &Sink) {
     let images: BTreeSet<&str> =
         matrix.variants.values().map(|variant| matrix.image_of(variant)).chain([DEFAULT_IMAGE]).collect();
-    for image in matrix.bases.values().flat_map(Base::images).filter(|image| !images.contains(image.value.as_str())) {
+    let groups = || matrix.bases.values().flat_map(Base::groups);
+    let is_image = |image: &&Located<String>| images.contains(image.value.as_str());
+    for image in groups().filter_map(|group| group.image.as_ref()).filter(|image| !is_image(image)) {
         let help = suggest(&image.value, images.iter().copied());
-        sink.report(
-            "unknown-image",
-            &image.at,
-            format!("no variant belongs to the image `{}`", image.value),
-            Some(help),
-        );
+        let message = format!("no variant belongs to the image `{}`", image.value);
+        sink.report("unknown-image", &image.at, message, Some(help));
+    }
+    for component in groups().filter_map(|group| group.component.as_ref()) {
+        require(component, DefinitionKind::Component, &names.components, sink);
     }
 }
 

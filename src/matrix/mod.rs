@@ -20,7 +20,7 @@ mod toolchain;
 mod variant;
 
 pub use base::{
-    AlpineRepository, AlpineRoot, Alternative, Base, BaseRoot, DebianMirrors, DebianRepository, DebianRoot,
+    AlpineRepository, AlpineRoot, Alternative, AskingCell, Base, BaseRoot, DebianMirrors, DebianRepository, DebianRoot,
     DeclaredScript, Kept, LeftOut, PackageGroup, PackageRequest,
 };
 pub use by_version::ByVersion;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Base, Cell, Config, Input, Plan, Root, Selection, Tag, components::Builder, extra, request};
 use crate::{
     base::{Platform, Version, VersionRange},
-    matrix::{self, BaseRoot, Fields, Located, Matrix, Problems, Sink, Variant},
+    matrix::{self, AskingCell, BaseRoot, Fields, Located, Matrix, Problems, Sink, Variant},
 };
 
 /// What the user wants of the matrix. An empty list means everything.
@@ -236,7 +236,15 @@ fn plan_base(
         builder.report_once("base-out-of-range", &base.at, message, "use another base for it, or `[[exclude]]` it");
         return None;
     }
-    let root = plan_root(base, matrix.image_of(variant), cell, builder)?;
+    let held = variant.components.iter().filter(|used| used.kubernetes.contains(&cell.kubernetes));
+    let components: Vec<&str> = held.map(|used| used.component.value.as_str()).collect();
+    let asking = AskingCell {
+        kubernetes: &cell.kubernetes,
+        image: matrix.image_of(variant),
+        platform: cell.platform,
+        components: &components,
+    };
+    let root = plan_root(base, &asking, builder)?;
     let planned = Base { name: base.name.clone(), platform: cell.platform, root };
     Some(bases.iter().position(|known| *known == planned).unwrap_or_else(|| {
         bases.push(planned);
@@ -244,15 +252,15 @@ fn plan_base(
     }))
 }
 
-fn plan_root(base: &matrix::Base, image: &str, cell: &Coordinates, builder: &mut Builder<'_>) -> Option<Root> {
+fn plan_root(base: &matrix::Base, cell: &AskingCell<'_>, builder: &mut Builder<'_>) -> Option<Root> {
     match &base.root {
         BaseRoot::Archive(origin) => {
-            let fields = Fields::new().kubernetes(&cell.kubernetes).platform(cell.platform).with("base", &base.name);
+            let fields = Fields::new().kubernetes(cell.kubernetes).platform(cell.platform).with("base", &base.name);
             let purpose = format!("base {} {}", base.name, cell.platform);
             builder.input(origin, fields, &purpose, &base.at).map(Root::Archive)
         }
         BaseRoot::Alpine(alpine) => {
-            let asked = alpine.request(&cell.kubernetes, image, cell.platform);
+            let asked = alpine.request(cell);
             let repositories: Vec<_> = alpine.repositories.iter().map(|repository| repository.url.clone()).collect();
             let mut select = |request| {
                 let (base, repositories) = (base.name.clone(), repositories.clone());
@@ -261,7 +269,7 @@ fn plan_root(base: &matrix::Base, image: &str, cell: &Coordinates, builder: &mut
             Some(Root::Packages { all: select(asked.all), shared: select(asked.shared) })
         }
         BaseRoot::Debian(debian) => {
-            let asked = debian.request(&cell.kubernetes, image, cell.platform);
+            let asked = debian.request(cell);
             let mut select = |names| {
                 let request = request::install(debian, names);
                 builder.ask(&base.name, debian, cell.platform, request)

@@ -19,7 +19,7 @@ use kletimg::{
         },
         store::Store,
     },
-    matrix::{AlpineRoot, Base, BaseRoot, Matrix},
+    matrix::{AlpineRoot, AskingCell, Base, BaseRoot, Matrix, PackageRequest},
     pipeline::load_matrix,
 };
 
@@ -32,6 +32,16 @@ fn matrix() -> Matrix {
 fn alpine(base: &Base) -> &AlpineRoot {
     let BaseRoot::Alpine(root) = &base.root else { panic!("{} is not made of packages", base.name) };
     root
+}
+
+/// What a cell asks for on amd64. That of the image `kubeadm` is the kubelet's with kubeadm in it.
+fn request(base: &Base, minor: u64, image: &str) -> PackageRequest {
+    let (image, components) = match image {
+        "kubeadm" => ("kubelet", &["kubelet", "kubeadm"][..]),
+        image => (image, &[image][..]),
+    };
+    let kubernetes = &Version::new(1, minor, 0);
+    alpine(base).request(&AskingCell { kubernetes, image, platform: Platform::Amd64, components })
 }
 
 fn keyring(base: &Base) -> Keyring {
@@ -50,13 +60,15 @@ fn every_base_has_keys_and_files_and_gives_each_image_its_own() {
     for name in ["alpine3.15", "alpine3.19", "alpine3.22", "alpine3.24"] {
         let base = &matrix.bases[name];
         assert!(keyring(base).iter().count() >= 4, "{name}");
-        let request = |minor, image| alpine(base).request(&Version::new(1, minor, 0), image, Platform::Amd64);
-        let has = |minor, image, package: &str| request(minor, image).all.iter().any(|name| name == package);
+        let has = |minor, image, package: &str| request(base, minor, image).all.iter().any(|name| name == package);
         for (minor, image, package, expected) in [
             (20, "kubelet", "findutils", true),
             (22, "kubelet", "findutils", false),
             (36, "kubelet", "blkid", true),
             (36, "kube-proxy", "blkid", false),
+            (31, "kubelet", "conntrack-tools", false),
+            (31, "kubeadm", "conntrack-tools", true),
+            (32, "kubeadm", "conntrack-tools", false),
             (31, "kube-proxy", "conntrack-tools", true),
             (32, "kube-proxy", "conntrack-tools", false),
             (30, "kube-proxy", "nftables", false),
@@ -65,7 +77,11 @@ fn every_base_has_keys_and_files_and_gives_each_image_its_own() {
         ] {
             assert_eq!(has(minor, image, package), expected, "{name}: {package} of {image} 1.{minor}");
         }
-        assert_eq!(request(36, "kubelet").shared, request(20, "kube-proxy").shared, "{name}: one layer for all");
+        assert_eq!(
+            request(base, 36, "kubelet").shared,
+            request(base, 20, "kube-proxy").shared,
+            "{name}: one layer for all"
+        );
         for file in &base.files {
             if let kletimg::matrix::OverlayKind::Source(source) = &file.kind {
                 assert!(base.folder().join(source).is_file(), "{name}: {}", source.display());
@@ -127,7 +143,7 @@ fn the_base_of_3_19_is_small_and_has_every_program_that_is_called() {
     for (image, programs) in [("kubelet", &KUBELET[..]), ("kube-proxy", &KUBE_PROXY[..])] {
         for minor in 20..=36 {
             let version = Version::new(1, minor, 0);
-            let request = alpine(base).request(&version, image, Platform::Amd64);
+            let request = request(base, minor, image);
             let selected = resolver.resolve(&World::parse(&request.all).unwrap()).unwrap();
             let packages: Vec<_> = selected.iter().map(|selected| selected.package()).collect();
             let providers = providers(&packages);
@@ -203,7 +219,7 @@ fn the_applets_of_3_15_are_those_that_alpine_links_itself() {
 fn no_script_of_the_base_is_left_undone() {
     let Some(data) = parts::alpine_data() else { return };
     let base = &matrix().bases["alpine3.19"];
-    let request = alpine(base).request(&Version::new(1, 36, 0), "kubelet", Platform::Amd64);
+    let request = request(base, 36, "kubelet");
     let there: BTreeSet<String> = fs::read_dir(data.join("repo-3.19.1/x86_64"))
         .unwrap()
         .map(|file| file.unwrap().file_name().into_string().unwrap())

@@ -6,9 +6,9 @@
 
 use std::path::PathBuf;
 
-use super::{DeclaredScript, PackageGroup, PackageRequest, request};
+use super::{AskingCell, DeclaredScript, PackageGroup, PackageRequest, request};
 use crate::{
-    base::{Platform, TreePath, Version},
+    base::TreePath,
     matrix::{
         problem::{At, Located, suggest},
         read::{Table, Value},
@@ -108,8 +108,8 @@ impl DebianRoot {
     }
 
     /// The packages that a cell asks for. See [`super::AlpineRoot::request`].
-    pub fn request(&self, kubernetes: &Version, image: &str, platform: Platform) -> PackageRequest {
-        request(&self.packages, kubernetes, image, platform)
+    pub fn request(&self, cell: &AskingCell<'_>) -> PackageRequest {
+        request(&self.packages, cell)
     }
 }
 
