@@ -4,11 +4,13 @@
 //! test/kubernetes.rs: `KLETIMG_TEST_STORE` names a store to keep between runs.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
+use kletimg::binaries::elf;
 use serde_json::Value;
 
 use crate::support::{
@@ -76,11 +78,15 @@ impl Example {
     fn without_programs(&self) {
         let variant = self.folder.path().join("debian/variants/plain.toml");
         fs::write(variant, "infix = ''\ncomponents = []\nentrypoint = ['sh']\n").unwrap();
+        let variant = self.folder.path().join("debian/variants/kube-proxy.toml");
+        fs::write(variant, "image = 'kube-proxy'\ninfix = ''\ncomponents = []\n").unwrap();
         let matrix = self.folder.path().join("debian/matrix.toml");
         let text = fs::read_to_string(&matrix).unwrap();
         let list = r#"["plain", "cni", "kubeadm", "kubeadm-cni", "kube-proxy"]"#;
         assert!(text.contains(list));
-        fs::write(&matrix, text.replace(list, r#"["plain", "cni"]"#)).unwrap();
+        let text = text.replace(list, r#"["plain", "cni", "kube-proxy"]"#);
+        let text = text.replace(r#"kubernetes = ["1.20.2"]"#, r#"kubernetes = ["1.36.1", "1.20.2"]"#);
+        fs::write(&matrix, text).unwrap();
     }
 
     fn build(&self, dest: &str, arguments: &[&str]) -> String {
@@ -162,6 +168,27 @@ fn run_in(root: &Path, machine: &str, emulator: &str, command: &str) -> Option<S
     Some(said)
 }
 
+/// Whether every library that a program or a library needs is there.
+fn assert_closed(root: &Path) {
+    let mut folders = vec![root.to_owned()];
+    let (mut names, mut needed) = (BTreeSet::new(), Vec::new());
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            names.insert(path.file_name().unwrap().to_string_lossy().into_owned());
+            let metadata = fs::symlink_metadata(&path).unwrap();
+            if metadata.is_dir() {
+                folders.push(path);
+            } else if metadata.is_file() && fs::read(&path).unwrap().starts_with(b"\x7fELF") {
+                let found = elf::inspect(fs::File::open(&path).unwrap()).unwrap();
+                needed.extend(found.needed.into_iter().map(|library| (path.clone(), library)));
+            }
+        }
+    }
+    assert!(needed.len() > 20, "no programs were found");
+    let missing: Vec<_> = needed.iter().filter(|(_, library)| !names.contains(library)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 fn size(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
     entries
@@ -186,12 +213,17 @@ fn the_base_is_small_and_runs_on_three_platforms() {
             assert!(said.contains("CNI bridge plugin"), "{platform}: {said}");
         }
         let Some(root) = unpacked(&example, "dist", "v1.20.2-debian12", platform) else { return };
+        assert_closed(&root);
         let size = size(&root);
         assert!(size < MOST, "the base for {platform} has {size} bytes");
         for (command, says) in CALLED {
             let Some(said) = run_in(&root, machine, emulator, command) else { break };
             assert!(said.contains(says), "{command} for {platform}: {said}");
         }
+    }
+    for tag in ["v1.36.1-debian12", "kube-proxy:v1.36.1-debian12", "kube-proxy:v1.20.2-debian12"] {
+        let Some(root) = unpacked(&example, "dist", tag, "linux/amd64") else { return };
+        assert_closed(&root);
     }
     // The same bytes again in another store, by one job at a time, from a copy that needs neither mirror nor apt.
     let amd64 = ["--platform", "linux/amd64"];
