@@ -159,7 +159,7 @@ impl Lock {
                 })
                 .collect(),
         };
-        let body = toml::to_string(&file).unwrap_or_default();
+        let body = toml::to_string_pretty(&file).unwrap_or_default();
         format!("# Written by `kletimg matrix lock`. Commit it: it makes the same images from the same inputs.\n{body}")
     }
 

@@ -255,6 +255,7 @@ fn kubernetes_is_built_from_nothing_but_a_mirror() {
         for (tag, command, says) in [
             ("v1.20.2-kubeadm-cni-debian12", "kubelet --version", "Kubernetes v1.20.2"),
             ("v1.20.2-kubeadm-cni-debian12", "kubeadm version -o short", "v1.20.2"),
+            ("v1.20.2-kubeadm-cni-debian12", "ip -V", "ip utility"),
             ("kube-proxy:v1.20.2-debian12", "kube-proxy --version", "Kubernetes v1.20.2"),
         ] {
             let Some(root) = unpacked(&example, "dist", tag, platform) else { return };
