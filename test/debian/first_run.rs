@@ -234,7 +234,7 @@ fn the_base_is_small_and_runs_on_three_platforms() {
     let amd64 = ["--platform", "linux/amd64"];
     example.build("one", &amd64);
     let copy = example.folder.path().join("copy");
-    succeeds(example.kletimg(&["matrix", "fetch", "--to"]).arg(&copy).args(amd64));
+    succeeds(example.kletimg(&["matrix", "fetch"]).arg("--to").arg(&copy).args(amd64));
     let mut offline = example.kletimg(&["matrix", "build", "--locked", "--offline", "-j1"]);
     offline.env("KLETIMG_STORE", example.folder.path().join("other")).env("KLETIMG_APT", "/nonexistent");
     succeeds(offline.args(["-o", "type=oci,dest=offline", "--mirror"]).arg(&copy).args(amd64));
