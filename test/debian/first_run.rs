@@ -259,6 +259,7 @@ fn kubernetes_is_built_from_nothing_but_a_mirror() {
             ("kube-proxy:v1.20.2-debian12", "kube-proxy --version", "Kubernetes v1.20.2"),
         ] {
             let Some(root) = unpacked(&example, "dist", tag, platform) else { return };
+            assert_closed(&root);
             if run_in(&root, machine, emulator, command, says).is_none() {
                 break;
             }
