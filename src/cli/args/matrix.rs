@@ -241,7 +241,7 @@ pub(in crate::cli) struct MatrixFile {
 pub(in crate::cli) struct Filter {
     #[command(flatten)]
     pub(in crate::cli) tags: TagFilter,
-    /// Only these platforms (comma or repeated, `all`)
+    /// Only these platforms (comma or repeated; `native` is this machine's, `all` are all)
     #[arg(long, value_name = "OS/ARCH", value_delimiter = ',', help_heading = "Which cells")]
     pub(in crate::cli) platform: Vec<Platforms>,
 }
@@ -328,5 +328,12 @@ mod tests {
             assert_eq!(ranges, expected, "{text}");
         }
         assert!("1.26,".parse::<Versions>().is_err());
+    }
+
+    #[test]
+    fn native_is_the_platform_of_this_machine() {
+        assert_eq!("native".parse::<Platforms>().ok(), Platform::host().map(Platforms::One));
+        assert_eq!("all".parse(), Ok(Platforms::All));
+        assert!("other".parse::<Platforms>().is_err());
     }
 }

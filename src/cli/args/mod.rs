@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::base::Platform;
+use crate::base::{Platform, platform::UnknownPlatform};
 
 pub(in crate::cli) use image::{Copy, Cost, Diff, Image, Ls, Reading, Run, Sizes, Verify};
 pub(in crate::cli) use matrix::{
@@ -104,10 +104,17 @@ pub(in crate::cli) enum Platforms {
 }
 
 impl std::str::FromStr for Platforms {
-    type Err = crate::base::platform::UnknownPlatform;
+    type Err = UnknownPlatform;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "all" { Ok(Self::All) } else { text.parse().map(Self::One) }
+        match text {
+            "all" => Ok(Self::All),
+            "native" => {
+                let machine = || UnknownPlatform(format!("native ({})", std::env::consts::ARCH));
+                Platform::host().map(Self::One).ok_or_else(machine)
+            }
+            platform => platform.parse().map(Self::One),
+        }
     }
 }
 
