@@ -17,6 +17,7 @@ use crate::support::{
     checkout,
     fixture::{hex, program, succeeds},
     parts,
+    registry::{Guard, RealRegistry},
 };
 
 /// Platform and the emulator that runs its programs elsewhere.
@@ -265,4 +266,44 @@ fn kubernetes_is_built_from_nothing_but_a_mirror() {
             }
         }
     }
+    publish(&example);
+}
+
+/// The example in a registry: skopeo, the verifier and the Engine agree on what was pushed, and it runs.
+fn publish(example: &Example) {
+    let Some(registry) = RealRegistry::start(Guard::Open) else { return };
+    let Some(skopeo) = parts::program("skopeo") else { return };
+    let matrix = example.folder.path().join("debian/matrix.toml");
+    let text = fs::read_to_string(&matrix).unwrap();
+    fs::write(&matrix, text.replace("registry.example", &registry.host)).unwrap();
+    example.build("published", &[]);
+    let push = || -> Value {
+        let mut command = example.kletimg(&["matrix", "push", "--dest", "published", "--format", "json"]);
+        serde_json::from_slice(&succeeds(&mut command).stdout).unwrap()
+    };
+    let pushed = push();
+    let tags = pushed["tags"].as_array().unwrap();
+    assert_eq!(tags.len(), 5, "{pushed}");
+    let again = push();
+    assert_eq!((&again["blobs"]["sent"], &again["blobs"]["manifests"]), (&0.into(), &0.into()), "{again}");
+    for tag in tags {
+        let (reference, digest) = (tag["reference"].as_str().unwrap(), tag["digest"].as_str().unwrap());
+        let mut inspect = Command::new(&skopeo);
+        inspect.args(["inspect", "--tls-verify=false", "--raw", &format!("docker://{reference}")]);
+        assert_eq!(format!("sha256:{}", hex(&succeeds(&mut inspect).stdout)), digest);
+        let copied = format!("oci:{}:it", example.folder.path().join("copied").display());
+        let mut copy = Command::new(&skopeo);
+        copy.args(["--insecure-policy", "copy", "--all", "--src-tls-verify=false"]);
+        succeeds(copy.args([&format!("docker://{reference}"), &copied]));
+        let verified = succeeds(Command::new(program()).args(["image", "verify", reference]));
+        assert!(String::from_utf8_lossy(&verified.stdout).contains("sound"), "{reference}");
+    }
+    let docker = parts::program("docker");
+    let answers = |docker: &PathBuf| Command::new(docker).arg("info").output().is_ok_and(|told| told.status.success());
+    let Some(docker) = parts::need("docker-engine", docker.filter(answers), "no Engine answers") else { return };
+    let tag = format!("{}/kubelet:v1.20.2-debian12", registry.host);
+    succeeds(Command::new(&docker).args(["pull", "--quiet", &tag]));
+    let ran = succeeds(Command::new(&docker).args(["run", "--rm", "--entrypoint", "kubelet", &tag, "--version"]));
+    assert_eq!(String::from_utf8_lossy(&ran.stdout).trim(), "Kubernetes v1.20.2");
+    succeeds(Command::new(&docker).args(["image", "rm", &tag]));
 }
