@@ -227,6 +227,11 @@ impl PackageGroup {
 }
 
 impl AlpineRepository {
+    /// What the URLs of its files begin with.
+    pub fn prefix(&self) -> String {
+        format!("{}/", self.url)
+    }
+
     fn read(table: &Table<'_>) -> Option<Self> {
         let url = table.require("url", "url = \"https://dl-cdn.alpinelinux.org/alpine/v3.22/main\"")?.string()?;
         let url = url.value.trim_end_matches('/').to_owned();

@@ -56,9 +56,9 @@ pub enum Step {
     Repository(#[from] RepositoryError),
     #[error(
         "the packages of a base are chosen from one state of its repositories, and {url} is no longer what matrix.lock \
-         pins ({source}): choose all of them anew with `kletimg matrix lock --update NAME-OF-THE-BASE`"
+         pins ({source}): choose all of them anew with `kletimg matrix lock --update {base}`"
     )]
-    IndexMoved { url: String, source: FetchError },
+    IndexMoved { base: String, url: String, source: FetchError },
     #[error(transparent)]
     Debian(#[from] DebianError),
     #[error(transparent)]
@@ -119,6 +119,12 @@ pub enum Step {
 impl PipelineError {
     pub(super) fn new(doing: impl Into<String>, step: Step) -> Self {
         Self { doing: Some(doing.into()), step: Box::new(step) }
+    }
+
+    /// An index that the lock pins cannot be had.
+    pub(super) fn index_moved(base: &str, url: &str, source: FetchError) -> Self {
+        let (base, url) = (base.to_owned(), url.to_owned());
+        Self::new("choosing packages", Step::IndexMoved { base, url, source })
     }
 
     pub const fn step(&self) -> &Step {

@@ -63,12 +63,11 @@ fn state(store: &Store, lock: &Lock, url: &str) -> InputState {
 }
 
 fn selections(plan: &Plan, lock: &Lock) -> Vec<SelectionState> {
-    let file_name = |url: &String| url.rsplit('/').next().unwrap_or(url).to_owned();
     let size = |url: &String| lock.inputs.get(url).and_then(|pin| pin.size).unwrap_or(0);
     let state = |selection| match lock.selected(selection) {
         None => SelectionState::Unpinned,
         Some(selected) => SelectionState::Pinned {
-            packages: selected.packages.iter().map(file_name).collect(),
+            packages: selected.packages.iter().map(|url| packages::file_name(url).to_owned()).collect(),
             size: selected.packages.iter().map(size).sum(),
         },
     };

@@ -111,7 +111,7 @@ impl Work {
         let doing = || format!("fetching {url}");
         let pin = self.lock.inputs.get(url).ok_or_else(|| PipelineError::new(doing(), Step::Unpinned))?;
         let planned = self.plan.inputs.iter().find(|input| input.url == url);
-        let purpose = planned.map_or_else(|| url.rsplit('/').next().unwrap_or(url), |input| &input.purpose);
+        let purpose = planned.map_or_else(|| super::packages::file_name(url), |input| &input.purpose);
         Ok(self.fetcher.pinned(purpose, url, pin.sha256, pin.size).await?)
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Base, Cell, Config, Input, Plan, Root, Selection, Tag, components::Builder, extra, request};
 use crate::{
     base::{Platform, Version, VersionRange},
-    matrix::{self, AskingCell, BaseRoot, Fields, Located, Matrix, Problems, Sink, Variant},
+    matrix::{self, AlpineRepository, AskingCell, BaseRoot, Fields, Located, Matrix, Problems, Sink, Variant},
 };
 
 /// What the user wants of the matrix. An empty list means everything.
@@ -261,7 +261,7 @@ fn plan_root(base: &matrix::Base, cell: &AskingCell<'_>, builder: &mut Builder<'
         }
         BaseRoot::Alpine(alpine) => {
             let asked = alpine.request(cell);
-            let repositories: Vec<_> = alpine.repositories.iter().map(|repository| repository.url.clone()).collect();
+            let repositories: Vec<_> = alpine.repositories.iter().map(AlpineRepository::prefix).collect();
             let mut select = |request| {
                 let (base, repositories) = (base.name.clone(), repositories.clone());
                 builder.selection(Selection { base, platform: cell.platform, request, repositories })

@@ -266,6 +266,21 @@ mod tests {
     }
 
     #[test]
+    fn a_repository_is_not_the_beginning_of_anothers_name() {
+        let mut lock = Lock::new(Epoch::default());
+        let selection = |repository: &str| Selection {
+            base: "alpine3.22".to_owned(),
+            platform: Platform::Amd64,
+            request: vec!["a".to_owned()],
+            repositories: vec![repository.to_owned()],
+        };
+        let packages = vec!["https://h/v3.22/main-old/x86_64/a-1.apk".to_owned()];
+        lock.select(&selection("https://h/v3.22/main-old/"), Selected { packages, indexes: Vec::new() });
+        assert!(lock.selected(&selection("https://h/v3.22/main-old/")).is_some());
+        assert!(lock.selected(&selection("https://h/v3.22/main/")).is_none());
+    }
+
+    #[test]
     fn a_damaged_lock_is_refused() {
         let cases = [
             ("", "format"),

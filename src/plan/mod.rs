@@ -206,7 +206,7 @@ pub struct Selection {
     pub platform: Platform,
     /// Sorted, each once; for Debian as [`Request`] reads it.
     pub request: Vec<String>,
-    /// What the URLs of the packages begin with.
+    /// What the URLs of the packages begin with, with a slash at the end: `main` is not the beginning of `main-old`.
     pub repositories: Vec<String>,
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::{Answer, Asking, Assembled, PipelineError, Step};
+use super::{Answer, Asking, Assembled, DATABASE, OTHERS, PipelineError, SHARED, Step, file_name};
 use crate::{
     base::{ActionKey, Blob, Platform, Tree, TreePath},
     host::files,
@@ -16,6 +16,7 @@ use crate::{
             package::{self, VerifiedPackage},
             repository::{Trust, VerifiedIndex},
             resolver::{Repository, Resolver, Selected as Chosen, World},
+            scripts::UndeclaredScript,
             signature::Keyring,
         },
         store::Store,
@@ -46,7 +47,7 @@ pub(super) async fn choose(
     let mut answer = Answer::default();
     let mut indexes = Vec::new();
     for repository in &root.repositories {
-        indexes.push(index(asking, repository, platform, &keys, lock, &mut answer).await?);
+        indexes.push(index(asking, base, repository, platform, &keys, lock, &mut answer).await?);
     }
     let urls: Vec<String> = root.repositories.iter().map(|repository| index_url(repository, platform)).collect();
     let repositories: Vec<_> = (root.repositories.iter().zip(&indexes))
@@ -87,6 +88,7 @@ fn evidence(url: &str, index: &VerifiedIndex) -> String {
 /// The index that the lock pins, else the one that the repository has now, verified.
 async fn index(
     asking: Asking<'_>,
+    base: &Base,
     repository: &AlpineRepository,
     platform: Platform,
     keys: &Keyring,
@@ -98,7 +100,7 @@ async fn index(
     let failed = |step: Step| PipelineError::new(format!("reading {what}"), step);
     let bytes = match lock.inputs.get(&url) {
         Some(pin) => {
-            let moved = |source| PipelineError::new("choosing packages", Step::IndexMoved { url: url.clone(), source });
+            let moved = |source| PipelineError::index_moved(&base.name, &url, source);
             let blob = asking.fetcher.pinned(&what, &url, pin.sha256, pin.size).await.map_err(moved)?;
             files::read(&asking.store.path(&blob.digest), LARGEST_INDEX).map_err(|error| failed(error.into()))?
         }
@@ -137,10 +139,6 @@ fn package_url(repository: &AlpineRepository, platform: Platform, chosen: &Chose
     format!("{}/{}/{}", repository.url, platform.alpine_arch(), chosen.package().file_name())
 }
 
-fn file_name(url: &str) -> &str {
-    url.rsplit('/').next().unwrap_or(url)
-}
-
 /// The keys of a base, by the names of their files.
 fn keyring(base: &Base, root: &AlpineRoot) -> Result<Keyring, Step> {
     let mut keys = Keyring::new();
@@ -166,15 +164,6 @@ pub(super) struct Parts<'a> {
 
 /// Raised when the same packages come to lie otherwise in the layers.
 const FORMAT: u32 = 1;
-
-/// The layer of packages that every tag of a base has.
-const SHARED: &str = "base";
-
-/// The layer of packages that some Kubernetes versions or images need beside them.
-const OTHERS: &str = "packages";
-
-/// The layer of apk's own records.
-const DATABASE: &str = "package-database";
 
 /// Installs the packages of a lock into an empty tree, once: the result is recorded.
 pub(super) fn assemble(store: &Store, parts: &Parts<'_>) -> Result<Assembled, Step> {
@@ -204,7 +193,7 @@ pub(super) fn assemble(store: &Store, parts: &Parts<'_>) -> Result<Assembled, St
         .collect();
     let is_shared = |package: Package<'_>| shared.contains(package.name());
     let installed = install::install_in_layers(store, &packages, &setup, is_shared)?;
-    let assembled = trim(parts, &packages, installed)?;
+    let assembled = trim(parts, installed)?;
     store.record(&key, &assembled)?;
     Ok(assembled)
 }
@@ -243,7 +232,7 @@ fn key(parts: &Parts<'_>, keys: &Keyring, applets: &str) -> ActionKey {
 
 fn open(store: &Store, parts: &Parts<'_>, keys: &Keyring) -> Result<Vec<VerifiedPackage>, Step> {
     let open = |(url, file): (&String, &Blob)| {
-        let repository = parts.root.repositories.iter().find(|repository| url.starts_with(&repository.url));
+        let repository = parts.root.repositories.iter().find(|repository| url.starts_with(&repository.prefix()));
         let tag = repository.and_then(|repository| repository.tag.as_deref());
         Ok(package::open_package(store, file, tag, keys)?)
     };
@@ -251,8 +240,8 @@ fn open(store: &Store, parts: &Parts<'_>, keys: &Keyring) -> Result<Vec<Verified
 }
 
 /// The layers without what the definition removes.
-fn trim(parts: &Parts<'_>, packages: &[VerifiedPackage], installed: InstalledLayers) -> Result<Assembled, Step> {
-    let mut warnings = undeclared(parts, packages, &installed);
+fn trim(parts: &Parts<'_>, installed: InstalledLayers) -> Result<Assembled, Step> {
+    let mut warnings = undeclared(parts, &installed);
     let name = format!("base {}", parts.definition.name);
     let mut missing: BTreeSet<&TreePath> = parts.definition.remove.iter().map(|path| &path.value).collect();
     let mut trim = |tree: Tree| -> Result<Tree, Step> {
@@ -272,12 +261,10 @@ fn trim(parts: &Parts<'_>, packages: &[VerifiedPackage], installed: InstalledLay
 }
 
 /// The scripts that neither installation nor definition makes up for, in words.
-fn undeclared(parts: &Parts<'_>, packages: &[VerifiedPackage], installed: &InstalledLayers) -> Vec<String> {
-    let is_declared = |script: &&crate::inputs::apk::scripts::UndeclaredScript| {
-        let package = packages.iter().find(|package| package.title() == script.package);
-        let name = package.map_or("", |package| package.package().name());
+fn undeclared(parts: &Parts<'_>, installed: &InstalledLayers) -> Vec<String> {
+    let is_declared = |script: &&UndeclaredScript| {
         let covers = |phases: &[String]| phases.is_empty() || phases.iter().any(|phase| *phase == script.phase.name());
-        parts.root.declared.iter().any(|declared| declared.package == name && covers(&declared.phases))
+        parts.root.declared.iter().any(|declared| declared.package == script.name && covers(&declared.phases))
     };
     let scripts = installed.undeclared.iter().filter(|script| !is_declared(script));
     let name = &parts.definition.name;

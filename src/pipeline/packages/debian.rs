@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 
-use super::{Answer, Asking, Assembled, PipelineError, Step};
+use super::{Answer, Asking, Assembled, DATABASE, OTHERS, PipelineError, SHARED, Step, file_name};
 use crate::{
     base::{ActionKey, Blob, Platform, Tree, TreePath},
     inputs::{
@@ -192,15 +192,6 @@ pub(super) struct Parts<'a> {
 /// Raised when the same packages come to lie otherwise in the layers.
 const FORMAT: u32 = 1;
 
-/// The layer of packages that every tag of a base has.
-const SHARED: &str = "base";
-
-/// The layer of packages that some Kubernetes versions or images need beside them.
-const OTHERS: &str = "packages";
-
-/// The layer of dpkg's records.
-const DATABASE: &str = "package-database";
-
 /// Puts the packages of a lock together, once: the result is recorded.
 pub(super) fn assemble(store: &Store, parts: &Parts<'_>) -> Result<Assembled, Step> {
     let key = key(parts);
@@ -247,10 +238,6 @@ fn put_together(
 fn alternative(declared: &crate::matrix::Alternative) -> Alternative {
     let crate::matrix::Alternative { link, name, target } = declared.clone();
     Alternative { link, name, target }
-}
-
-fn file_name(url: &str) -> &str {
-    url.rsplit('/').next().unwrap_or(url)
 }
 
 fn key(parts: &Parts<'_>) -> ActionKey {

@@ -19,6 +19,20 @@ use crate::{
     plan::{self, Lock, Pin, Plan, Root, Selected, Selection},
 };
 
+/// The layer of packages that every tag of a base has.
+const SHARED: &str = "base";
+
+/// The layer of packages that some Kubernetes versions or images need beside them.
+const OTHERS: &str = "packages";
+
+/// The layer of the package manager's own records.
+const DATABASE: &str = "package-database";
+
+/// The last part of a package's URL, which names it for people.
+pub(super) fn file_name(url: &str) -> &str {
+    url.rsplit('/').next().unwrap_or(url)
+}
+
 /// What is needed to ask repositories.
 #[derive(Clone, Copy)]
 pub struct Asking<'a> {

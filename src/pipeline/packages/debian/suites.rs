@@ -91,7 +91,7 @@ async fn open_one(
         Ok((release, signed.signer().to_owned()))
     };
     let (bytes, (release, signer)) = if let Some(pin) = lock.inputs.get(&url) {
-        let moved = |source| PipelineError::new("choosing packages", Step::IndexMoved { url: url.clone(), source });
+        let moved = |source| PipelineError::index_moved(&base.name, &url, source);
         let blob = asking.fetcher.pinned(&what, &url, pin.sha256, pin.size).await.map_err(moved)?;
         let bytes =
             files::read(&asking.store.path(&blob.digest), LARGEST_RELEASE).map_err(|error| failed(error.into()))?;
