@@ -42,6 +42,7 @@ pub(in crate::cli) struct Arguments {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
 pub(in crate::cli) struct Global {
     /// The folder that keeps inputs and everything made from them [default: kletimg in the user's cache folder]
     #[arg(long, global = true, env = "KLETIMG_STORE", value_name = "DIR", hide_env_values = true)]
