@@ -1,10 +1,9 @@
 //! Everything that may be wrong with indexes, packages and requests: each a clear error, and nothing half-written.
 
 use kletimg::{
-    base::{Digest, Node, TreePath},
+    base::{Accounts, Digest, Node, TreePath},
     inputs::{
         apk::{
-            accounts::Accounts,
             install::{Installed, Setup, install},
             repository::{Trust, VerifiedIndex},
             resolver::{Repository, World, resolve},
@@ -236,7 +235,10 @@ fn requests_that_cannot_be_met_are_explained_in_their_own_words() {
     let cases = [
         ("cri-tools", "no repository has `cri-tools` (asked for by the list of packages): check its spelling"),
         ("kubelet>=1.35", "`kubelet>=1.35` was asked for, but only kubelet-1.28.4-r3 can be installed"),
-        ("kubelet old", "iptables-1.8-r0 would be installed, but old-1-r0 refuses it with `!iptables`"),
+        (
+            "kubelet old",
+            "iptables-1.8-r0 (asked for by kubelet-1.28.4-r3) would be installed, but old-1-r0 refuses it with `!iptables`",
+        ),
         ("new", "new-1-r0 needs `lib>=2`, but only lib-1-r0 can be installed"),
         ("mailer", "`mta` (asked for by mailer-1-r0) is provided by exim-1-r0, postfix-1-r0: add the one you want"),
         ("one two", "one-1-r0 and two-1-r0 cannot be together: both provide `same`"),

@@ -38,7 +38,7 @@ pub enum Problem {
     /// The package that would be installed is not what was asked for.
     NotMet { dependency: String, asked: Requirer, found: String },
     /// The package that would be installed is one that is refused.
-    Refused { package: String, refused_by: Requirer, refusal: String },
+    Refused { package: String, asked: Vec<Requirer>, refused_by: Requirer, refusal: String },
     /// Both would be installed, and both provide the name, which only one package may.
     NotTogether { name: String, packages: [String; 2], asked: Vec<Requirer> },
     /// The package is only in repositories with a tag, and was not asked for with it.
@@ -91,8 +91,8 @@ impl<'a> Explanation<'_, '_, 'a> {
         let Some(provider) = settled else { return Some(self.nothing_for(need.name, name)) };
         let found = self.provided(need.name, provider);
         if need.conflict {
-            let refusal = self.write(need);
-            return Some(Problem::Refused { package: found, refused_by: requirer.clone(), refusal });
+            let (asked, refusal) = (self.asked_for(provider.package), self.write(need));
+            return Some(Problem::Refused { package: found, asked, refused_by: requirer.clone(), refusal });
         }
         Some(Problem::NotMet { dependency: self.write(need), asked: requirer.clone(), found })
     }
@@ -164,7 +164,17 @@ impl<'a> Explanation<'_, '_, 'a> {
 
     /// Who of the request and of the chosen packages depends on a name.
     fn asked(&self, name: NameId) -> Vec<Requirer> {
-        let wants = |need: &Need<'a>| need.name == name && !need.conflict;
+        self.requirers(|need| need.name == name)
+    }
+
+    /// Who depends on a package, under whatever name.
+    fn asked_for(&self, package: PackageId) -> Vec<Requirer> {
+        let chosen = |name: NameId| self.solver.names[name.at()].settled.flatten().map(|provider| provider.package);
+        self.requirers(|need| chosen(need.name) == Some(package))
+    }
+
+    fn requirers(&self, is_meant: impl Fn(&Need<'a>) -> bool) -> Vec<Requirer> {
+        let wants = |need: &Need<'a>| !need.conflict && is_meant(need);
         let request = self.world.iter().any(|(need, _)| wants(need)).then_some(Requirer::Request);
         let packages = self.order.iter().filter(|package| self.catalog.depends(**package).iter().any(wants));
         request.into_iter().chain(packages.map(|package| Requirer::Package(self.catalog.title(*package)))).collect()
@@ -228,7 +238,7 @@ impl fmt::Display for Problem {
             Self::NothingFits { name, asked, there_are } => {
                 write!(
                     f,
-                    "`{name}`{} cannot be installed beside the rest; there are {}",
+                    "`{name}`{} cannot be installed beside the rest: leave out what stands against all of {}",
                     by(asked),
                     there_are.join(", ")
                 )
@@ -239,8 +249,9 @@ impl fmt::Display for Problem {
             Self::NotMet { dependency, asked, found } => {
                 write!(f, "{asked} needs `{dependency}`, but only {found} can be installed")
             }
-            Self::Refused { package, refused_by, refusal } => {
-                write!(f, "{package} would be installed, but {refused_by} refuses it with `{refusal}`")
+            Self::Refused { package, asked, refused_by, refusal } => {
+                let by = by(asked);
+                write!(f, "{package}{by} would be installed, but {refused_by} refuses it with `{refusal}`")
             }
             Self::NotTogether { name, packages: [a, b], asked } => {
                 write!(f, "{a} and {b} cannot be together: both provide `{name}`{}", by(asked))
