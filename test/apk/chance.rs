@@ -6,7 +6,7 @@ use std::{cmp::Ordering, collections::BTreeMap, fmt::Write as _, fs, process::Co
 use kletimg::inputs::apk::{
     checksum::Checksum,
     repository::VerifiedIndex,
-    resolver::{Repository, World, resolve},
+    resolver::{Repository, ResolveError, World, resolve},
     version::Version,
 };
 
@@ -67,10 +67,10 @@ impl Chance {
         let depends: Vec<_> = (0..self.numbers.below(4)).map(|_| self.dependency(8, None)).collect();
         let mut provides = Vec::new();
         for _ in 0..self.numbers.below(3) {
-            let provided = self.name();
+            let other = self.name();
             let version = if self.percent(50) { format!("={}", self.of(&VERSIONS)) } else { String::new() };
-            if provided != name {
-                provides.push(format!("{provided}{version}"));
+            if other != name {
+                provides.push(format!("{other}{version}"));
             }
         }
         let conditions = if self.percent(25) { 1 + self.numbers.below(2) } else { 0 };
@@ -159,7 +159,14 @@ impl Chance {
 fn ours(repositories: &[(Option<&str>, VerifiedIndex)], world: &[String]) -> Option<Vec<String>> {
     let repositories: Vec<_> =
         repositories.iter().map(|(tag, index)| Repository { tag: *tag, index: index.index() }).collect();
-    let selected = resolve(&repositories, &World::parse(world).unwrap()).ok()?;
+    let selected = match resolve(&repositories, &World::parse(world).unwrap()) {
+        Ok(selected) => selected,
+        Err(ResolveError::Conflict(conflict)) => {
+            assert!(!conflict.problems.is_empty(), "{world:?} is refused without a reason");
+            return None;
+        }
+        Err(error) => panic!("{world:?}: {error}"),
+    };
     let title = |selected: &kletimg::inputs::apk::resolver::Selected| {
         format!("{} {}", selected.package().name(), selected.package().version())
     };

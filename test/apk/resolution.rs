@@ -121,8 +121,8 @@ fn requests_by_chance_are_met_or_refused_as_by_apk() {
         let version = if numbers.below(2) == 0 { version } else { version.split(['.', '-']).next().unwrap() };
         let operator = OPERATORS[numbers.below(OPERATORS.len())];
         sets.push(vec![format!("{}{operator}{version}", versioned.name()), other.name().to_owned()]);
-        let needs: Vec<_> = needy.depends().filter(|need| !need.conflict).map(|need| need.name).collect();
-        let refused = if needs.is_empty() { other.name() } else { needs[numbers.below(needs.len())] };
+        let wanted: Vec<_> = needy.depends().filter(|need| !need.conflict).map(|need| need.name).collect();
+        let refused = if wanted.is_empty() { other.name() } else { wanted[numbers.below(wanted.len())] };
         sets.push(vec![needy.name().to_owned(), format!("!{refused}")]);
         let provided: Vec<_> = providing.provides().map(|provided| provided.name).collect();
         let name = if provided.is_empty() { providing.name() } else { provided[numbers.below(provided.len())] };

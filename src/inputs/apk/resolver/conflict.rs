@@ -67,8 +67,10 @@ pub(super) fn explain(
         problems.extend(explanation.tagged(*package));
     }
     problems.extend(explanation.rivals());
+    // What the search counted as an error was then not needed after all; it was refused for that nevertheless, as apk does.
     if problems.is_empty() {
         problems.extend(explanation.ruled_out());
+        problems.extend(explanation.unprovided());
     }
     Conflict { problems: problems.into_iter().collect() }
 }
@@ -153,13 +155,21 @@ impl<'a> Explanation<'_, '_, 'a> {
         providers.iter().filter(rival).map(problem).collect()
     }
 
-    fn ruled_out(&self) -> Vec<Problem> {
-        let faulty = self.order.iter().filter(|package| self.solver.packages[package.at()].faulty);
-        let problem = |package: &PackageId| Problem::RuledOut {
-            package: self.catalog.title(*package),
-            asked: self.asked(self.catalog.candidate(*package).name),
-        };
-        faulty.map(problem).collect()
+    fn ruled_out(&self) -> impl Iterator<Item = Problem> {
+        let faulty = self.catalog.packages().filter(|package| self.solver.packages[package.at()].faulty);
+        faulty.map(|package| Problem::RuledOut {
+            package: self.catalog.title(package),
+            asked: self.asked(self.catalog.candidate(package).name),
+        })
+    }
+
+    /// Names that something on the way wanted, and that nothing provides in the end.
+    fn unprovided(&self) -> impl Iterator<Item = Problem> {
+        let lacking = self.catalog.names.walk().filter(|name| {
+            let state = &self.solver.names[name.at()];
+            state.wanted > 0 && matches!(state.settled, Some(None))
+        });
+        lacking.map(|name| self.nothing_for(name, self.catalog.names.text(name).to_owned()))
     }
 
     /// Who of the request and of the chosen packages depends on a name.
@@ -262,7 +272,12 @@ impl fmt::Display for Problem {
                 write!(f, "{package}{} is only in repositories tagged {tags}: ask for it with the tag", by(asked))
             }
             Self::RuledOut { package, asked } => {
-                write!(f, "{package}{} is ruled out by the other packages", by(asked))
+                write!(
+                    f,
+                    "{package}{} is ruled out by the other packages: ask for another version, or for another package that \
+                     provides the same",
+                    by(asked)
+                )
             }
         }
     }
