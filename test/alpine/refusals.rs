@@ -1,11 +1,11 @@
 //! Everything that may be wrong with a repository, through the command: what is said, and that nothing is half-written.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use super::{
     MATRIX,
     repository::{Built, Tar, gzip, index, signature},
-    support::fixture::{Fixture, fails, succeeds},
+    support::fixture::{Fixture, fails, hex, succeeds},
 };
 
 const BASE: &str = r#"
@@ -39,8 +39,12 @@ impl Repository {
         }
     }
 
-    fn kletimg(&self) -> std::process::Command {
-        let mut command = self.fixture.mirrored(&["matrix", "build"]);
+    fn build(&self) -> Command {
+        self.kletimg(&["matrix", "build"])
+    }
+
+    fn kletimg(&self, arguments: &[&str]) -> Command {
+        let mut command = self.fixture.mirrored(arguments);
         let folder = self.fixture.path("repository");
         command.arg("--mirror").arg(format!("https://packages.invalid/main=file://{}", folder.display()));
         command
@@ -48,7 +52,7 @@ impl Repository {
 
     /// A build must fail, say this, and leave no image, no lock that pins what was refused, and no temporary file.
     fn refuses(&self, what: &str, expected: &[&str]) {
-        let error = fails(&mut self.kletimg(), 1);
+        let error = fails(&mut self.build(), 1);
         for text in expected {
             assert!(error.contains(text), "{what}: {text} is not in: {error}");
         }
@@ -98,7 +102,7 @@ fn indexes_that_nobody_should_trust_are_refused() {
     // Both will do where the definition says so, for this repository; a known key's wrong signature never does.
     let url = "url = \"https://packages.invalid/main\"";
     repository.fixture.edit("m/alpine/3.19.toml", url, &format!("{url}\nallow-unsigned = true"));
-    succeeds(&mut repository.kletimg());
+    succeeds(&mut repository.build());
     let lock = fs::read_to_string(repository.fixture.path("m/matrix.lock")).unwrap();
     assert!(lock.contains("unsigned as allowed"), "{lock}");
     fs::remove_file(repository.fixture.path("m/matrix.lock")).unwrap();
@@ -174,4 +178,27 @@ fn requests_that_cannot_be_met_are_refused() {
     repository.publish(&index(&records), &[a(files()), b()]);
     repository.fixture.edit("m/alpine/3.19.toml", "\"a>>\"", "\"a\", \"b\"");
     repository.refuses("one path", &["a-1-r0 and b-1-r0 both bring the file `usr/a`"]);
+}
+
+/// Alpine never does it, but whoever has a repository of their own may.
+#[test]
+fn a_package_that_was_published_anew_under_its_version_is_pinned_anew() {
+    let repository = Repository::new();
+    let publish = |package: Built| {
+        repository.publish(&index(&package.record()), std::slice::from_ref(&package));
+        hex(&package.bytes())
+    };
+    let pins = |digest: &str| {
+        let lock = fs::read_to_string(repository.fixture.path("m/matrix.lock")).unwrap();
+        lock.contains(digest)
+    };
+    let first = publish(a(files()));
+    succeeds(&mut repository.build());
+    assert!(pins(&first));
+    // As long as before, and the store has the old one.
+    let second = publish(a(Tar::default().folder("usr").file("usr/a", b"byteS")));
+    succeeds(&mut repository.kletimg(&["matrix", "lock", "--update", "alpine3.19"]));
+    assert!(pins(&second) && !pins(&first));
+    fs::remove_dir_all(repository.fixture.path("store")).unwrap();
+    succeeds(&mut repository.build());
 }
