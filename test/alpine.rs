@@ -7,6 +7,11 @@ mod support;
 #[allow(dead_code, reason = "the indexes of a whole release are for the tests of the resolver")]
 #[path = "apk/reference.rs"]
 mod reference;
+#[path = "alpine/refusals.rs"]
+mod refusals;
+#[allow(dead_code, reason = "reading packages is for the tests of the library")]
+#[path = "apk/repository.rs"]
+mod repository;
 
 use std::{
     fs,
@@ -219,7 +224,7 @@ fn packages_are_chosen_from_the_index_that_the_lock_pins() {
     alpine.fixture.edit("m/alpine/3.19.toml", ", \"wget\"", "");
     succeeds(&mut alpine.kletimg(&["matrix", "build", "--locked"]));
     let error = fails(&mut alpine.kletimg(&["matrix", "lock", "--update", "alpine3.19"]), 1);
-    assert!(error.contains("reading the index of https://dl-cdn.alpinelinux.org/alpine/v3.19/main"), "{error}");
+    assert!(error.contains("the index of https://dl-cdn.alpinelinux.org/alpine/v3.19/main"), "{error}");
 }
 
 #[test]

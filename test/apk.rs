@@ -6,6 +6,8 @@ mod support;
 
 #[path = "apk/bases.rs"]
 mod bases;
+#[path = "apk/chance.rs"]
+mod chance;
 #[path = "apk/installation.rs"]
 mod installation;
 #[path = "apk/locked.rs"]

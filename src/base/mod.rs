@@ -4,6 +4,7 @@
 //! Nothing here does input or output, reads the environment, or knows of any later stage. A type belongs here only
 //! when at least two stages exchange it.
 
+pub mod account;
 pub mod action;
 pub mod digest;
 pub mod epoch;
@@ -14,6 +15,7 @@ pub(crate) mod text;
 pub mod tree;
 pub mod version;
 
+pub use account::{Accounts, Group, User};
 pub use action::ActionKey;
 pub use digest::{Blob, Digest};
 pub use epoch::Epoch;

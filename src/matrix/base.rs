@@ -3,6 +3,7 @@
 //! A base is either one archive that somebody released, or made of the packages of signed repositories. Packages are
 //! listed in groups, each with the reason why it is there and with the images and Kubernetes versions that need it.
 
+mod accounts;
 mod debian;
 
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use super::{
     problem::{At, Located},
     read::Table,
 };
-use crate::base::{Platform, TreePath, Version, VersionRange};
+use crate::base::{Accounts, Platform, TreePath, Version, VersionRange};
 
 /// A base: where its files come from, what is taken out of it, and what is laid over it.
 #[derive(Clone, Debug)]
@@ -46,6 +47,8 @@ pub struct AlpineRoot {
     pub keys: Vec<Located<PathBuf>>,
     pub packages: Vec<PackageGroup>,
     pub declared: Vec<DeclaredScript>,
+    /// Users and groups beside those of the packages.
+    pub accounts: Accounts,
     /// A file beside the definition with the paths of the applets of `BusyBox`, for releases whose package lists none.
     pub applets: Option<Located<PathBuf>>,
 }
@@ -141,19 +144,17 @@ impl AlpineRoot {
             let message = format!("`{}` names no file", key.value.display());
             table.report("invalid-value", message, None);
         }
-        let packages = table.each("packages", PackageGroup::read);
-        if table.require("repositories", "[[repositories]]\nurl = \"https://.../v3.22/main\"").is_none()
-            | table.require("packages", "[[packages]]\nnames = [\"busybox\"]\nwhy = \"the shell\"").is_none()
-        {
-            return None;
-        }
-        Some(Self {
+        let root = Self {
             repositories,
             keys,
-            packages,
+            packages: table.each("packages", PackageGroup::read),
             declared: table.each("declared", |table| DeclaredScript::read(table, &PHASES)),
+            accounts: accounts::read(table),
             applets: table.get("applets").and_then(|applets| applets.parsed()),
-        })
+        };
+        let repositories = table.require("repositories", "[[repositories]]\nurl = \"https://.../v3.22/main\"");
+        let packages = table.require("packages", "[[packages]]\nnames = [\"busybox\"]\nwhy = \"the shell\"");
+        (repositories.is_some() && packages.is_some()).then_some(root)
     }
 
     /// The packages that a cell asks for, sorted, each once; and of these those that every cell asks for, in a layer

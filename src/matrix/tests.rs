@@ -134,3 +134,29 @@ fn no_text_makes_the_reader_panic() {
         }
     }
 }
+
+#[test]
+fn accounts_of_a_base_are_read_and_checked() {
+    const BASE: &str = "[[repositories]]\nurl = \"https://example.org/main\"\nallow-unsigned = true\n[[packages]]\n\
+                        names = [\"busybox\"]\nwhy = \"the shell\"\n[[groups]]\nname = \"chrony\"\ngid = 124\n[[users]]\n\
+                        name = \"chrony\"\nuid = 123\nhome = \"/var/lib/chrony\"\n";
+    let matrix = with("alpine/3.22.toml", BASE).unwrap();
+    let super::BaseRoot::Alpine(root) = &matrix.bases["alpine3.22"].root else { panic!("not of packages") };
+    let user = &root.accounts.users[0];
+    let texts = [&user.name, &user.group, &user.home, &user.shell, &user.comment];
+    assert_eq!(texts, ["chrony", "chrony", "/var/lib/chrony", "/sbin/nologin", ""]);
+    assert_eq!((user.uid, root.accounts.groups[0].gid), (123, 124));
+    for (good, bad, expected) in [
+        ("uid = 123", "uid = 70000", "out-of-range alpine/3.22.toml:12"),
+        ("uid = 123", "", "missing-key alpine/3.22.toml:10"),
+        ("name = \"chrony\"\nuid", "name = \"Chrony:\"\nuid", "invalid-name alpine/3.22.toml:10"),
+        ("\"/var/lib/chrony\"", "\"var:lib\"", "invalid-value alpine/3.22.toml:10"),
+        ("gid = 124", "gid = 124\nmembers = [\"a b\"]", "invalid-name alpine/3.22.toml:7"),
+        ("gid = 124", "gid = 124\nsize = 1", "unknown-key alpine/3.22.toml:10"),
+        ("gid = 124", "gid = 124\n[[groups]]\nname = \"chrony\"\ngid = 125", "duplicate-account alpine/3.22.toml:1"),
+    ] {
+        let problems = with("alpine/3.22.toml", &BASE.replacen(good, bad, 1)).expect_err(expected).0;
+        let found: Vec<_> = problems.iter().map(|problem| format!("{} {}", problem.code, problem.at)).collect();
+        assert!(found.iter().any(|found| found.starts_with(expected)), "{expected} is not among {found:?}");
+    }
+}

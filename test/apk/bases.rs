@@ -9,7 +9,7 @@ use std::{
 };
 
 use kletimg::{
-    base::{Platform, Version},
+    base::{Accounts, Platform, Version},
     inputs::{
         apk::{
             index::Package,
@@ -228,6 +228,6 @@ fn no_script_of_the_base_is_left_undone() {
     let names: Vec<&str> = request.all.iter().map(String::as_str).filter(|name| there.contains(*name)).collect();
     assert!(names.len() >= 6, "{names:?}");
     let folder = tempfile::tempdir().unwrap();
-    let installed = assemble(&data, &Store::new(folder.path()), &names);
+    let installed = assemble(&data, &Store::new(folder.path()), &names, &Accounts::default());
     assert_eq!(installed.undeclared, []);
 }

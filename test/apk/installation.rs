@@ -10,10 +10,9 @@ use std::{
 };
 
 use kletimg::{
-    base::{Digest, Node, Tree},
+    base::{Accounts, Digest, Group, Node, Tree, User},
     inputs::{
         apk::{
-            accounts::Accounts,
             install::{Installed, Setup, install},
             package::verify_package,
             repository::{Trust, VerifiedIndex},
@@ -49,7 +48,7 @@ const DIFFERENCES: [(&str, &str); 6] = [
     ("proc", "apk made it, read-only, to mount it for scripts, before the package that brings it"),
 ];
 
-pub(crate) fn assemble(data: &Path, store: &Store, packages: &[&str]) -> Installed {
+pub(crate) fn assemble(data: &Path, store: &Store, packages: &[&str], accounts: &Accounts) -> Installed {
     let keys = alpine_keys(data);
     let folder = data.join("repo-3.19.1/x86_64");
     let index = VerifiedIndex::open(&fs::read(folder.join("APKINDEX.tar.gz")).unwrap(), &keys, Trust::Signed).unwrap();
@@ -67,7 +66,7 @@ pub(crate) fn assemble(data: &Path, store: &Store, packages: &[&str]) -> Install
         arch: "x86_64",
         repositories: &["https://dl-cdn.alpinelinux.org/alpine/v3.19/main".to_owned()],
         keys: &keys,
-        accounts: &Accounts::default(),
+        accounts,
         applets: "",
     };
     install(store, &packages, &setup).unwrap()
@@ -126,31 +125,72 @@ fn describe(root: &Path) -> BTreeMap<String, String> {
     found
 }
 
+/// Paths, or folders with a slash at the end, and why they differ.
+type Explained = [(&'static str, &'static str)];
+
+/// Has the real apk and us install the same packages, below `theirs` and `ours`, and compares the two trees.
+fn compare(reference: &Reference, installed: &Installed, store: &Store, packages: &[&str], explained: &[&Explained]) {
+    let output = reference.add("/theirs", &[], packages);
+    assert!(output.status.success(), "{output:?}");
+    let ours = reference.root.path().join("ours");
+    fs::create_dir(&ours).unwrap();
+    materialise(store, &installed.tree, &ours);
+
+    let (ours, theirs) = (describe(&ours), describe(&reference.root.path().join("theirs")));
+    let explained: Vec<&str> = explained.iter().flat_map(|list| list.iter().map(|(path, _)| *path)).collect();
+    let explanation = |path: &str| {
+        explained.iter().position(|known| *known == path || (known.ends_with('/') && path.starts_with(known)))
+    };
+    let paths: BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
+    let differing = paths.into_iter().filter(|path| ours.get(*path) != theirs.get(*path));
+    let (known, unknown): (Vec<_>, Vec<_>) = differing.partition(|path| explanation(path).is_some());
+    let text = |path| format!("{path}: ours {:?}, theirs {:?}\n", ours.get(path), theirs.get(path));
+    assert!(unknown.is_empty(), "\n{}", unknown.into_iter().map(text).collect::<String>());
+    let used: BTreeSet<_> = known.into_iter().filter_map(|path| explanation(path)).collect();
+    assert_eq!(used.len(), explained.len(), "an explained difference does not occur");
+}
+
 #[test]
 fn the_tree_is_the_one_that_apk_would_have_made() {
     let Some(data) = parts::alpine_data() else { return };
     let Some(reference) = Reference::new(&data, &[("repo", data.join("repo-3.19.1"))]) else { return };
-    let output = reference.add("/theirs", &[], &PACKAGES);
-    assert!(output.status.success(), "{output:?}");
     let store = Store::new(reference.root.path().join("store"));
-    let installed = assemble(&data, &store, &PACKAGES);
+    let installed = assemble(&data, &store, &PACKAGES, &Accounts::default());
     assert_eq!(installed.undeclared, []);
-    let ours = reference.root.path().join("ours");
-    fs::create_dir(&ours).unwrap();
-    materialise(&store, &installed.tree, &ours);
-
-    let (ours, theirs) = (describe(&ours), describe(&reference.root.path().join("theirs")));
-    let explanation = |path: &str| {
-        DIFFERENCES.iter().position(|(known, _)| *known == path || (known.ends_with('/') && path.starts_with(known)))
-    };
-    let paths: BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
-    let differing = paths.into_iter().filter(|path| ours.get(*path) != theirs.get(*path));
-    let (explained, unexplained): (Vec<_>, Vec<_>) = differing.partition(|path| explanation(path).is_some());
-    let text = |path| format!("{path}: ours {:?}, theirs {:?}\n", ours.get(path), theirs.get(path));
-    assert!(unexplained.is_empty(), "\n{}", unexplained.into_iter().map(text).collect::<String>());
-    let used: BTreeSet<_> = explained.into_iter().filter_map(|path| explanation(path)).collect();
-    assert_eq!(used.len(), DIFFERENCES.len(), "an explained difference does not occur");
+    compare(&reference, &installed, &store, &PACKAGES, &[&DIFFERENCES]);
     apk_is_content(&reference);
+}
+
+/// A package whose script adds a user, with the same user in the base.
+#[test]
+fn accounts_of_the_base_stand_in_for_scripts_that_add_them() {
+    const PACKAGES: [&str; 4] = ["alpine-baselayout", "busybox", "busybox-binsh", "chrony"];
+    const ACCOUNTS: [(&str, &str); 5] = [
+        ("etc/apk/keys", "no package brings it, and the base's keys lie in it"),
+        ("etc/shadow", "adduser writes the day into it"),
+        ("etc/passwd-", "adduser saves the file before"),
+        ("etc/group-", "addgroup saves the file before"),
+        ("etc/shadow-", "adduser saves the file before"),
+    ];
+    let Some(data) = parts::alpine_data() else { return };
+    let Some(reference) = Reference::new(&data, &[("repo", data.join("repo-3.19.1"))]) else { return };
+    let store = Store::new(reference.root.path().join("store"));
+    let text = str::to_owned;
+    let accounts = Accounts {
+        users: vec![User {
+            name: text("chrony"),
+            uid: 100,
+            group: text("chrony"),
+            comment: text("chrony"),
+            home: text("/var/log/chrony"),
+            create_home: true,
+            shell: text("/sbin/nologin"),
+        }],
+        groups: vec![Group { name: text("chrony"), gid: 101, members: vec![text("chrony")] }],
+    };
+    let installed = assemble(&data, &store, &PACKAGES, &accounts);
+    assert_eq!(installed.undeclared.len(), 1, "{:?}", installed.undeclared);
+    compare(&reference, &installed, &store, &PACKAGES, &[&DIFFERENCES, &ACCOUNTS]);
 }
 
 /// The image's own apk finds nothing wrong, and its shell runs.

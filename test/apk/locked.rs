@@ -3,10 +3,9 @@
 use std::fs;
 
 use kletimg::{
-    base::{Digest, Node, Tree, TreePath},
+    base::{Accounts, Digest, Node, Tree, TreePath},
     inputs::{
         apk::{
-            accounts::Accounts,
             install::{Installed, RECORDS, Setup, install, install_in_layers},
             package::{VerifiedPackage, open_package, verify_package},
             repository::{Trust, VerifiedIndex},

@@ -1,10 +1,9 @@
 //! Everything that may be wrong with indexes, packages and requests: each a clear error, and nothing half-written.
 
 use kletimg::{
-    base::{Digest, Node, TreePath},
+    base::{Accounts, Digest, Node, TreePath},
     inputs::{
         apk::{
-            accounts::Accounts,
             install::{Installed, Setup, install},
             repository::{Trust, VerifiedIndex},
             resolver::{Repository, World, resolve},
@@ -236,7 +235,10 @@ fn requests_that_cannot_be_met_are_explained_in_their_own_words() {
     let cases = [
         ("cri-tools", "no repository has `cri-tools` (asked for by the list of packages): check its spelling"),
         ("kubelet>=1.35", "`kubelet>=1.35` was asked for, but only kubelet-1.28.4-r3 can be installed"),
-        ("kubelet old", "iptables-1.8-r0 would be installed, but old-1-r0 refuses it with `!iptables`"),
+        (
+            "kubelet old",
+            "iptables-1.8-r0 (asked for by kubelet-1.28.4-r3) would be installed, but old-1-r0 refuses it with `!iptables`",
+        ),
         ("new", "new-1-r0 needs `lib>=2`, but only lib-1-r0 can be installed"),
         ("mailer", "`mta` (asked for by mailer-1-r0) is provided by exim-1-r0, postfix-1-r0: add the one you want"),
         ("one two", "one-1-r0 and two-1-r0 cannot be together: both provide `same`"),
@@ -256,4 +258,36 @@ fn requests_that_cannot_be_met_are_explained_in_their_own_words() {
     };
     assert_eq!(titles("kubelet"), ["iptables-1.8-r0.apkNone", "kubelet-1.28.4-r3.apkNone"]);
     assert_eq!(titles("kubelet@edge"), ["iptables-1.8-r0.apkNone", "kubelet-1.30-r0.apkSome(\"edge\")"]);
+}
+
+/// Here apk itself says that its reporter "did not find the broken constraints": what the search stumbled over is not
+/// needed by what it ends with.
+#[test]
+fn a_refusal_has_a_reason_even_where_apk_knows_none() {
+    let record = |name: &str, version: &str, lines: &str| {
+        let checksum = kletimg::inputs::apk::checksum::Checksum::of(format!("{name}-{version}").as_bytes());
+        format!("C:{checksum}\nP:{name}\nV:{version}\nS:1\nI:1\n{lines}\n")
+    };
+    let first = [
+        record("a", "1.1-r1", "D:!g>~2.0_p1-r3 g cmd:y\np:g\nk:100\ni:v h\n"),
+        record("a", "1.0-r0", "D:g>1.1-r0 a !a\ni:g\n"),
+        record("c", "2.0", "p:v\n"),
+        record("e", "2.0_p1-r3", "D:w<=3_alpha2-r0 i=1 i<~2\n"),
+        record("f", "1", "D:c\ni:w\n"),
+        record("f", "1.1-r1", "D:f=1.0-r0\np:b i\n"),
+        record("f", "1.0-r0", ""),
+        record("h", "2.0", "k:10\n"),
+        record("i", "1.10", "D:h<=1.1-r1\np:h=1.1-r0\n"),
+    ];
+    let second = [
+        record("a", "2.0_rc1", "D:c e\n"),
+        record("b", "2", "D:h\np:g\ni:so:x\n"),
+        record("d", "2.0_p1-r3", "D:b\ni:i~2.0_rc1\n"),
+        record("g", "1", "D:!v\np:d\n"),
+        record("h", "2", "D:h !so:x>1.1-r0\np:e=2\n"),
+    ];
+    let indexes = [open(&first.concat()), open(&second.concat())];
+    let repositories = indexes.each_ref().map(|index| Repository { tag: None, index: index.index() });
+    let error = resolve(&repositories, &World::parse(["b", "g"]).unwrap()).unwrap_err().to_string();
+    assert!(error.lines().count() > 1, "{error}");
 }

@@ -2,19 +2,20 @@
 //!
 //! Written as apk-tools 2.14 writes them, byte for byte (`apk_pkg_write_index_header` in `src/package.c`,
 //! `apk_db_write_fdb`, `apk_db_scriptdb_write` and `apk_db_triggers_write` in `src/database.c`,
-//! `apk_tar_write_entry` in `src/io_archive.c`).
+//! `apk_tar_write_entry` in `src/io_archive.c`). One thing is not taken over: of a package without files apk writes what
+//! it replaces into the record of the next package.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use sha1::Digest as _;
 
 use super::{
+    accounts::Owners,
     archive::ArchiveEntry,
     checksum::Checksum,
     claims::{Claims, Folder},
     dependency::Dependency,
     index::Package,
-    install::Owners,
     package::VerifiedPackage,
     scripts::Phase,
 };

@@ -9,8 +9,7 @@
 use std::io;
 
 use super::{
-    accounts::Accounts,
-    archive::ArchiveEntry,
+    accounts::{AccountError, AccountFiles, Owners},
     claims::{Claim, ClaimError, Claims},
     database,
     index::Package,
@@ -20,7 +19,7 @@ use super::{
     signature::Keyring,
 };
 use crate::{
-    base::{Content, Entry, Node, Tree, TreePath, tree::InvalidPath},
+    base::{Accounts, Content, Entry, Node, Tree, TreePath, User, tree::InvalidPath},
     inputs::store::{Store, StoreError},
 };
 
@@ -69,19 +68,30 @@ pub enum InstallError {
     Claim(#[from] ClaimError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Account(#[from] AccountError),
+    #[error(
+        "the base gives its user `{user}` the home `{path}`, which is no directory in its packages: name another one"
+    )]
+    Home { user: String, path: TreePath },
     #[error("reading {path} of the packages: {source}")]
     Read { path: &'static str, source: io::Error },
-    #[error("linking the applets of BusyBox: {0}")]
-    Applet(#[from] InvalidPath),
+    #[error(
+        "reading {path} of the packages: it has {size} bytes, more than the {MAX_LIST} that such files are read to"
+    )]
+    TooLarge { path: &'static str, size: u64 },
+    #[error("adding to the files of the packages: {0}")]
+    Path(#[from] InvalidPath),
 }
 
 /// Puts verified packages together, in the order in which they were resolved.
 pub fn install(store: &Store, packages: &[VerifiedPackage], setup: &Setup<'_>) -> Result<Installed, InstallError> {
     let packages: Vec<_> = packages.iter().collect();
     let claims = Claims::new(&packages)?;
-    let owners = Owners::new(store, &claims, setup.accounts)?;
+    let accounts = account_files(store, &claims)?.with(setup.accounts)?;
+    let owners = Owners::new(&accounts);
     let mut writer = Writer::new(store, &packages, &claims, &owners);
-    let undeclared = writer.files(setup, &packages, &owners)?;
+    let undeclared = writer.files(setup, &packages, &accounts)?;
     writer.records(setup, &packages, &claims, &owners)?;
     Ok(Installed { tree: writer.tree, undeclared })
 }
@@ -99,9 +109,10 @@ pub fn install_in_layers(
     let Installed { tree, undeclared } = install(store, packages, setup)?;
     let of_base: Vec<_> = packages.iter().filter(|package| is_base(package.package())).collect();
     let claims = Claims::new(&of_base)?;
-    let owners = Owners::new(store, &claims, setup.accounts)?;
+    let accounts = account_files(store, &claims)?.with(setup.accounts)?;
+    let owners = Owners::new(&accounts);
     let mut writer = Writer::new(store, &of_base, &claims, &owners);
-    writer.files(setup, &of_base, &owners)?;
+    writer.files(setup, &of_base, &accounts)?;
     let mut layers = InstalledLayers { base: writer.tree, additional: Tree::new(), records: Tree::new(), undeclared };
     for (path, entry) in tree.entries {
         if RECORDS.contains(&path.as_str()) {
@@ -113,42 +124,31 @@ pub fn install_in_layers(
     Ok(layers)
 }
 
-/// The numbers of owners that archives name.
-pub(super) struct Owners {
-    packaged: Accounts,
-    added: Accounts,
+/// The files of the packages that hold accounts.
+fn account_files(store: &Store, claims: &Claims<'_>) -> Result<AccountFiles, InstallError> {
+    let read = |path: &'static str| -> Result<String, InstallError> {
+        let content = claims.files.iter().find_map(|(file, claim)| match &claim.entry.node {
+            Node::File(content) if file.as_str() == path => Some(content),
+            _ => None,
+        });
+        content.map_or(Ok(String::new()), |content| read_list(store, content, path))
+    };
+    Ok(AccountFiles { passwd: read(PASSWD)?, group: read(GROUP)?, shadow: read(SHADOW)? })
 }
 
-impl Owners {
-    fn new(store: &Store, claims: &Claims<'_>, added: &Accounts) -> Result<Self, InstallError> {
-        let read = |path: &'static str| -> Result<String, InstallError> {
-            let content = claims.files.iter().find_map(|(file, claim)| match &claim.entry.node {
-                Node::File(content) if file.as_str() == path => Some(content),
-                _ => None,
-            });
-            content.map_or(Ok(String::new()), |content| read_small(store, content, path))
-        };
-        let packaged = Accounts::parse(&read("etc/passwd")?, &read("etc/group")?);
-        Ok(Self { packaged, added: added.clone() })
-    }
+const PASSWD: &str = "etc/passwd";
+const GROUP: &str = "etc/group";
+const SHADOW: &str = "etc/shadow";
 
-    /// User and group of an entry: by name where it is known, else as the archive numbers them.
-    pub(super) fn of(&self, entry: &ArchiveEntry) -> (u32, u32) {
-        let user = self.packaged.user(&entry.user).or_else(|| self.added.user(&entry.user));
-        (user.unwrap_or(entry.uid), self.group(&entry.group).unwrap_or(entry.gid))
-    }
+/// Lists of accounts and applets have some kilobytes.
+const MAX_LIST: u64 = 1 << 20;
 
-    fn group(&self, name: &str) -> Option<u32> {
-        self.packaged.group(name).or_else(|| self.added.group(name))
+fn read_list(store: &Store, content: &Content, path: &'static str) -> Result<String, InstallError> {
+    if content.size > MAX_LIST {
+        return Err(InstallError::TooLarge { path, size: content.size });
     }
-}
-
-/// Reads a text of a package. One that is larger than such files are is cut, which only drops accounts or applets.
-fn read_small(store: &Store, content: &Content, path: &'static str) -> Result<String, InstallError> {
-    const LIMIT: u64 = 1 << 20;
     let mut bytes = Vec::new();
-    let limited = Content { size: content.size.min(LIMIT), ..*content };
-    io::Read::read_to_end(&mut store.content(&limited)?, &mut bytes)
+    io::Read::read_to_end(&mut store.content(content)?, &mut bytes)
         .map_err(|source| InstallError::Read { path, source })?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
@@ -243,13 +243,20 @@ impl<'a> Writer<'a> {
         &mut self,
         setup: &Setup<'_>,
         packages: &[&VerifiedPackage],
-        owners: &Owners,
+        accounts: &AccountFiles,
     ) -> Result<Vec<UndeclaredScript>, InstallError> {
         self.skeleton()?;
         self.configuration(setup)?;
         let undeclared = undeclared(packages, &self.tree, setup.applets);
         self.applets(setup.applets)?;
-        self.close_shadow(owners)?;
+        let owners = Owners::new(accounts);
+        if !setup.accounts.is_empty() {
+            self.accounts(accounts)?;
+        }
+        for user in setup.accounts.users.iter().filter(|user| user.create_home) {
+            self.home(user, &owners)?;
+        }
+        self.close_shadow(&owners)?;
         Ok(undeclared)
     }
 
@@ -345,15 +352,40 @@ impl<'a> Writer<'a> {
     fn applet_list(&self, program: &str) -> Result<Option<String>, InstallError> {
         let path = TreePath::new(&format!("{APPLET_LISTS}/{program}"))?;
         match self.tree.get(&path).map(|entry| &entry.node) {
-            Some(Node::File(content)) => read_small(self.store, content, APPLET_LISTS).map(Some),
+            Some(Node::File(content)) => read_list(self.store, content, APPLET_LISTS).map(Some),
             _ => Ok(None),
         }
+    }
+
+    /// The files of the packages with the accounts that the base adds. Their modes and owners stay.
+    fn accounts(&mut self, accounts: &AccountFiles) -> Result<(), InstallError> {
+        let AccountFiles { passwd, group, shadow } = accounts;
+        for (path, text) in [(PASSWD, passwd), (GROUP, group), (SHADOW, shadow)] {
+            let packaged = self.tree.get(&TreePath::new(path)?).cloned();
+            self.text(path, text.as_bytes())?;
+            if let (Some(packaged), Some(entry)) = (packaged, self.tree.entries.get_mut(&TreePath::new(path)?)) {
+                (entry.mode, entry.uid, entry.gid) = (packaged.mode, packaged.uid, packaged.gid);
+            }
+        }
+        Ok(())
+    }
+
+    /// What `adduser` makes of a home, also of one that a package brings.
+    fn home(&mut self, user: &User, owners: &Owners) -> Result<(), InstallError> {
+        let path = TreePath::new(&user.home)?;
+        if let Some(Entry { node: Node::File(_) | Node::Symlink(_) | Node::Hardlink(_), .. }) = self.tree.get(&path) {
+            return Err(InstallError::Home { user: user.name.clone(), path });
+        }
+        self.parents(&path);
+        let gid = owners.group(&user.group).unwrap_or(0);
+        self.tree.insert(path, Entry { uid: user.uid, gid, ..Entry::new(0o2755, Node::Directory) });
+        Ok(())
     }
 
     /// What alpine-baselayout does after its installation: `chown root:shadow`, `chmod 640`.
     fn close_shadow(&mut self, owners: &Owners) -> Result<(), InstallError> {
         let gid = owners.group("shadow").unwrap_or(0);
-        if let Some(entry) = self.tree.entries.get_mut(&TreePath::new("etc/shadow")?) {
+        if let Some(entry) = self.tree.entries.get_mut(&TreePath::new(SHADOW)?) {
             (entry.mode, entry.uid, entry.gid) = (0o640, 0, gid);
         }
         Ok(())

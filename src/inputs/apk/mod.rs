@@ -11,7 +11,7 @@
 //! scripts would do is done here where it is known, and named where it is not. apk-tools 2.14 is the reference for
 //! every decision; comments say which of its files a rule is from.
 
-pub mod accounts;
+mod accounts;
 pub mod archive;
 pub mod checksum;
 pub mod claims;

@@ -130,6 +130,12 @@ pub fn verify_package(
     read().map_err(|problem| PackageError { package: format!("{}-{}", package.name(), package.version()), problem })
 }
 
+/// Whether a package file is the one that the index names, by the checksum of its control part. Nothing else of it is
+/// looked at.
+pub fn is_of_index(store: &Store, blob: &Blob, selected: &Selected) -> bool {
+    Control::read(store, blob).is_ok_and(|control| control.checksum() == selected.package().checksum())
+}
+
 /// Reads the package file `blob`, whose digest the lock pins. `tag` is the repository tag that it was pinned with.
 ///
 /// What comes out is what [`verify_package`] gave when the lock was made.

@@ -6,11 +6,10 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{Answer, Asking, Assembled, DATABASE, OTHERS, PipelineError, SHARED, Step, file_name};
 use crate::{
-    base::{ActionKey, Blob, Platform, Tree, TreePath},
+    base::{Accounts, ActionKey, Blob, Group, Platform, Tree, TreePath, User},
     host::files,
     inputs::{
         apk::{
-            accounts::Accounts,
             index::Package,
             install::{self, InstalledLayers, Setup},
             package::{self, VerifiedPackage},
@@ -67,8 +66,7 @@ pub(super) async fn choose(
         }
         answer.selected.push(Selected { packages, indexes: urls.clone() });
     }
-    // Only what the lock does not pin: a file that it pins has been verified before.
-    wanted.retain(|(url, _)| !lock.inputs.contains_key(url));
+    wanted.retain(|(url, chosen)| lock.inputs.get(url).is_none_or(|pin| is_another(asking.store, pin, chosen)));
     let pins = wanted.iter().map(|(url, chosen)| {
         let evidence = evidence(&urls[chosen.repository], &indexes[chosen.repository]);
         pin(asking, url, chosen, &keys, evidence)
@@ -76,6 +74,15 @@ pub(super) async fn choose(
     let pins: Vec<_> = stream::iter(pins).buffer_unordered(16).try_collect().await?;
     answer.pins.extend(pins);
     Ok(answer)
+}
+
+/// Whether a file that the lock pins from an earlier choice is not the one that the index names now: a repository may
+/// publish a package anew under its old version. A file that was verified before and is not here is taken for the same
+/// when its size is.
+fn is_another(store: &Store, pin: &Pin, chosen: &Chosen) -> bool {
+    let size = chosen.package().size();
+    let here = || store.blob(&pin.sha256).is_some_and(|blob| !package::is_of_index(store, &blob, chosen));
+    pin.size.is_some_and(|pinned| pinned != size) || here()
 }
 
 fn evidence(url: &str, index: &VerifiedIndex) -> String {
@@ -98,23 +105,23 @@ async fn index(
     let url = index_url(repository, platform);
     let what = format!("the index of {}", repository.url);
     let failed = |step: Step| PipelineError::new(format!("reading {what}"), step);
-    let bytes = match lock.inputs.get(&url) {
+    let trust = if repository.allow_unsigned { Trust::AllowUnsigned } else { Trust::Signed };
+    let open = |bytes: &[u8]| tokio::task::block_in_place(|| VerifiedIndex::open(bytes, keys, trust));
+    let (bytes, index) = match lock.inputs.get(&url) {
         Some(pin) => {
             let moved = |source| PipelineError::index_moved(&base.name, &url, source);
             let blob = asking.fetcher.pinned(&what, &url, pin.sha256, pin.size).await.map_err(moved)?;
-            files::read(&asking.store.path(&blob.digest), LARGEST_INDEX).map_err(|error| failed(error.into()))?
+            let bytes =
+                files::read(&asking.store.path(&blob.digest), LARGEST_INDEX).map_err(|error| failed(error.into()))?;
+            let index = open(&bytes).map_err(|error| failed(error.into()))?;
+            (bytes, index)
         }
-        None => asking.fetcher.small(&what, &url, LARGEST_INDEX).await?,
+        None => asking.fetcher.small_accepted(&what, &url, LARGEST_INDEX, open).await?,
     };
-    let trust = if repository.allow_unsigned { Trust::AllowUnsigned } else { Trust::Signed };
-    tokio::task::block_in_place(|| {
-        let index = VerifiedIndex::open(&bytes, keys, trust).map_err(|error| failed(error.into()))?;
-        let blob = asking.store.put(&bytes).map_err(|error| failed(error.into()))?;
-        let verified =
-            index.signed_by().map_or_else(|| "unsigned as allowed".to_owned(), |key| format!("signed by {key}"));
-        answer.pins.insert(url, Pin { sha256: blob.digest, size: Some(blob.size), verified });
-        Ok(index)
-    })
+    let blob = tokio::task::block_in_place(|| asking.store.put(&bytes)).map_err(|error| failed(error.into()))?;
+    let verified = index.signed_by().map_or_else(|| "unsigned as allowed".to_owned(), |key| format!("signed by {key}"));
+    answer.pins.insert(url, Pin { sha256: blob.digest, size: Some(blob.size), verified });
+    Ok(index)
 }
 
 /// Fetches a package and verifies all of it against the index that names it.
@@ -184,7 +191,7 @@ pub(super) fn assemble(store: &Store, parts: &Parts<'_>) -> Result<Assembled, St
         arch: parts.platform.alpine_arch(),
         repositories: &repositories,
         keys: &keys,
-        accounts: &Accounts::default(),
+        accounts: &parts.root.accounts,
         applets: &applets,
     };
     let shared: BTreeSet<String> = (parts.all.packages.iter().zip(&packages))
@@ -220,6 +227,13 @@ fn key(parts: &Parts<'_>, keys: &Keyring, applets: &str) -> ActionKey {
     }
     for (name, pem) in keys.iter() {
         key = key.field("key", format!("{name} {pem}"));
+    }
+    let Accounts { users, groups } = &parts.root.accounts;
+    for User { name, uid, group, comment, home, create_home, shell } in users {
+        key = key.field("user", format!("{name}:{uid}:{group}:{comment}:{home}:{create_home}:{shell}"));
+    }
+    for Group { name, gid, members } in groups {
+        key = key.field("group", format!("{name}:{gid}:{}", members.join(",")));
     }
     for declared in &parts.root.declared {
         key = key.field("declared", format!("{} {}", declared.package, declared.phases.join(" ")));

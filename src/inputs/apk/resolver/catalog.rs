@@ -108,6 +108,11 @@ impl<'a> Catalog<'a> {
         Some(Need { name, conflict: dependency.conflict, constraint: dependency.constraint })
     }
 
+    pub(super) fn packages(&self) -> impl Iterator<Item = PackageId> + use<> {
+        // Numbers are given in order.
+        (0..u32::try_from(self.candidates.len()).unwrap_or(u32::MAX)).map(PackageId)
+    }
+
     pub(super) fn candidate(&self, package: PackageId) -> &Candidate<'a> {
         &self.candidates[package.at()]
     }

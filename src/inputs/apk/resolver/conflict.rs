@@ -38,7 +38,7 @@ pub enum Problem {
     /// The package that would be installed is not what was asked for.
     NotMet { dependency: String, asked: Requirer, found: String },
     /// The package that would be installed is one that is refused.
-    Refused { package: String, refused_by: Requirer, refusal: String },
+    Refused { package: String, asked: Vec<Requirer>, refused_by: Requirer, refusal: String },
     /// Both would be installed, and both provide the name, which only one package may.
     NotTogether { name: String, packages: [String; 2], asked: Vec<Requirer> },
     /// The package is only in repositories with a tag, and was not asked for with it.
@@ -67,8 +67,10 @@ pub(super) fn explain(
         problems.extend(explanation.tagged(*package));
     }
     problems.extend(explanation.rivals());
+    // What the search counted as an error was then not needed after all; it was refused for that nevertheless, as apk does.
     if problems.is_empty() {
         problems.extend(explanation.ruled_out());
+        problems.extend(explanation.unprovided());
     }
     Conflict { problems: problems.into_iter().collect() }
 }
@@ -91,8 +93,8 @@ impl<'a> Explanation<'_, '_, 'a> {
         let Some(provider) = settled else { return Some(self.nothing_for(need.name, name)) };
         let found = self.provided(need.name, provider);
         if need.conflict {
-            let refusal = self.write(need);
-            return Some(Problem::Refused { package: found, refused_by: requirer.clone(), refusal });
+            let (asked, refusal) = (self.asked_for(provider.package), self.write(need));
+            return Some(Problem::Refused { package: found, asked, refused_by: requirer.clone(), refusal });
         }
         Some(Problem::NotMet { dependency: self.write(need), asked: requirer.clone(), found })
     }
@@ -153,18 +155,36 @@ impl<'a> Explanation<'_, '_, 'a> {
         providers.iter().filter(rival).map(problem).collect()
     }
 
-    fn ruled_out(&self) -> Vec<Problem> {
-        let faulty = self.order.iter().filter(|package| self.solver.packages[package.at()].faulty);
-        let problem = |package: &PackageId| Problem::RuledOut {
-            package: self.catalog.title(*package),
-            asked: self.asked(self.catalog.candidate(*package).name),
-        };
-        faulty.map(problem).collect()
+    fn ruled_out(&self) -> impl Iterator<Item = Problem> {
+        let faulty = self.catalog.packages().filter(|package| self.solver.packages[package.at()].faulty);
+        faulty.map(|package| Problem::RuledOut {
+            package: self.catalog.title(package),
+            asked: self.asked(self.catalog.candidate(package).name),
+        })
+    }
+
+    /// Names that something on the way wanted, and that nothing provides in the end.
+    fn unprovided(&self) -> impl Iterator<Item = Problem> {
+        let lacking = self.catalog.names.walk().filter(|name| {
+            let state = &self.solver.names[name.at()];
+            state.wanted > 0 && matches!(state.settled, Some(None))
+        });
+        lacking.map(|name| self.nothing_for(name, self.catalog.names.text(name).to_owned()))
     }
 
     /// Who of the request and of the chosen packages depends on a name.
     fn asked(&self, name: NameId) -> Vec<Requirer> {
-        let wants = |need: &Need<'a>| need.name == name && !need.conflict;
+        self.requirers(|need| need.name == name)
+    }
+
+    /// Who depends on a package, under whatever name.
+    fn asked_for(&self, package: PackageId) -> Vec<Requirer> {
+        let chosen = |name: NameId| self.solver.names[name.at()].settled.flatten().map(|provider| provider.package);
+        self.requirers(|need| chosen(need.name) == Some(package))
+    }
+
+    fn requirers(&self, is_meant: impl Fn(&Need<'a>) -> bool) -> Vec<Requirer> {
+        let wants = |need: &Need<'a>| !need.conflict && is_meant(need);
         let request = self.world.iter().any(|(need, _)| wants(need)).then_some(Requirer::Request);
         let packages = self.order.iter().filter(|package| self.catalog.depends(**package).iter().any(wants));
         request.into_iter().chain(packages.map(|package| Requirer::Package(self.catalog.title(*package)))).collect()
@@ -228,7 +248,7 @@ impl fmt::Display for Problem {
             Self::NothingFits { name, asked, there_are } => {
                 write!(
                     f,
-                    "`{name}`{} cannot be installed beside the rest; there are {}",
+                    "`{name}`{} cannot be installed beside the rest: leave out what stands against all of {}",
                     by(asked),
                     there_are.join(", ")
                 )
@@ -239,8 +259,9 @@ impl fmt::Display for Problem {
             Self::NotMet { dependency, asked, found } => {
                 write!(f, "{asked} needs `{dependency}`, but only {found} can be installed")
             }
-            Self::Refused { package, refused_by, refusal } => {
-                write!(f, "{package} would be installed, but {refused_by} refuses it with `{refusal}`")
+            Self::Refused { package, asked, refused_by, refusal } => {
+                let by = by(asked);
+                write!(f, "{package}{by} would be installed, but {refused_by} refuses it with `{refusal}`")
             }
             Self::NotTogether { name, packages: [a, b], asked } => {
                 write!(f, "{a} and {b} cannot be together: both provide `{name}`{}", by(asked))
@@ -251,7 +272,12 @@ impl fmt::Display for Problem {
                 write!(f, "{package}{} is only in repositories tagged {tags}: ask for it with the tag", by(asked))
             }
             Self::RuledOut { package, asked } => {
-                write!(f, "{package}{} is ruled out by the other packages", by(asked))
+                write!(
+                    f,
+                    "{package}{} is ruled out by the other packages: ask for another version, or for another package that \
+                     provides the same",
+                    by(asked)
+                )
             }
         }
     }

@@ -63,7 +63,8 @@ pub enum ResolveError {
     #[error(transparent)]
     Conflict(#[from] Conflict),
     #[error(
-        "`{dependency}` asks for the repository tag @{tag}, which no repository has: add `@{tag}` to one, or drop it"
+        "`{dependency}` asks for the repository tag @{tag}, which no repository has: write `tag = \"{tag}\"` at the one that is \
+         meant, or drop it"
     )]
     UnknownTag { dependency: String, tag: String },
     #[error("there are {count} repositories: at most {MAX_REPOSITORIES} can be searched at once")]
