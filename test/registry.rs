@@ -542,6 +542,23 @@ async fn a_damaged_or_missing_blob_here_is_not_published() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_size_that_is_wrong_is_told_before_anything_is_asked() {
+    let (_folder, store) = store();
+    let (blob, diff_id) = image::layer(&store, "f", &noise(1, 400_000));
+    for size in [0, blob.size - 1, blob.size + 1, u64::MAX] {
+        let wrong = Blob { size, ..blob };
+        let root = image::index(&store, &[image::image(&store, "amd64", &[(wrong, diff_id)])]);
+        let registry = LyingRegistry::start(Vec::new());
+        let tags = [tag(&registry.host, "a:t", &root)];
+        let error = push_all(&quick(), &store, &tags, PushOptions::default()).await.unwrap_err();
+        assert!(matches!(error, RegistryError::Source(SourceError::Damaged { .. })), "{size}: {error}");
+        let told = error.to_string();
+        assert!(told.contains(&format!("{size} bytes")) && told.contains(&format!("has {}", blob.size)), "{told}");
+        assert_eq!((registry.count("*", "/blobs/"), error.exit_hint()), (0, 1), "{size}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_pulled_is_checked_and_resumed() {
     let (_folder, store) = store();
     let root = multi_arch(&store, 7, 200_000);

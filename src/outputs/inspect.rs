@@ -149,7 +149,7 @@ fn read(
     io::copy(&mut packed, &mut io::sink()).map_err(wrong)?;
     let (_, got) = packed.finish();
     if got != layer.blob() {
-        return Err(SourceError::Damaged { expected: digest, actual: got.digest, size: layer.size }.into());
+        return Err(SourceError::damaged(&layer.blob(), got).into());
     }
     let extracted = files.iter().fold(0, |sum: u64, file: &FileFacts| sum.saturating_add(file.size));
     Ok(LayerFiles { digest, component, compressed: layer.size, extracted, files })

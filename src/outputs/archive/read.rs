@@ -154,6 +154,13 @@ impl Source for ArchiveFile {
             }
         }
     }
+
+    fn size(&self, digest: &Digest) -> Option<u64> {
+        self.blobs.get(digest).map(|place| match place {
+            Place::Here(bytes) => bytes.len() as u64,
+            Place::Slice(_, size) => *size,
+        })
+    }
 }
 
 impl Files {
