@@ -69,6 +69,9 @@ pub struct OciPlatform {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
     pub os: String,
+    /// Which build of Windows; an index may hold several for one architecture.
+    #[serde(rename = "os.version", default, skip_serializing_if = "Option::is_none")]
+    pub os_version: Option<String>,
 }
 
 impl OciPlatform {
@@ -91,6 +94,7 @@ impl From<Platform> for OciPlatform {
             architecture: platform.go_arch().to_owned(),
             variant: platform.variant().map(str::to_owned),
             os: "linux".to_owned(),
+            os_version: None,
         }
     }
 }

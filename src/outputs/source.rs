@@ -251,7 +251,8 @@ fn collect(source: &dyn Source, node: &Descriptor, depth: usize, found: &mut Vec
     }
     let manifest = Manifest::check(node.clone(), read_small(source, &node.blob(), LARGEST_MANIFEST)?)?;
     if let Links::Index { manifests } = &manifest.links {
-        for child in manifests {
+        // Entries of other types are allowed and say nothing to us (`image-index.md`): they travel as blobs.
+        for child in manifests.iter().filter(|child| child.is_document()) {
             collect(source, child, depth + 1, found)?;
         }
     }

@@ -154,11 +154,12 @@ fn named(mut entries: Vec<LayoutEntry>) -> Result<Vec<LayoutEntry>, ArchiveError
 
 fn add_blobs(source: &dyn Source, manifest: &Manifest, blobs: &mut BTreeSet<Blob>) -> Result<(), SourceError> {
     blobs.insert(manifest.descriptor.blob());
-    if let Links::Image { config, layers } = &manifest.links {
-        for descriptor in std::iter::once(config).chain(layers.iter().filter(|layer| !layer.is_foreign())) {
-            source::check_size(source, &descriptor.blob())?;
-            blobs.insert(descriptor.blob());
-        }
+    let is_index = matches!(manifest.links, Links::Index { .. });
+    let children = manifest.links.children().into_iter();
+    // The documents below an index come here themselves.
+    for child in children.filter(|child| !(child.is_foreign() || is_index && child.is_document())) {
+        source::check_size(source, &child.blob())?;
+        blobs.insert(child.blob());
     }
     Ok(())
 }
