@@ -329,6 +329,7 @@ mod tests {
             "a:t\u{202e}",
             "https://a/b",
             HEX,
+            &format!("sha256:{HEX}"),
             &long,
             &upper_digest,
             &no_algorithm,
