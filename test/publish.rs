@@ -299,7 +299,7 @@ fn plain_http_is_not_spoken_unasked() {
     let message = fails(&mut built.kletimg(&copy), 4);
     assert!(message.contains(&format!("--insecure-registry {host}")), "{message}");
     let message = fails(built.kletimg(&copy).args(["--insecure-registry", &host]), 4);
-    assert!(message.contains("is no container registry"), "spoken when asked: {message}");
+    assert!(message.contains("is not a container registry"), "spoken when asked: {message}");
 }
 
 #[test]
@@ -626,7 +626,7 @@ fn what_was_built_runs_in_the_engine() {
     succeeds(&mut fixture.mirrored(&["matrix", "build", "--variant", "plain"]));
     let output = with_engine(fixture.kletimg(&run)).output().unwrap();
     assert_eq!(output.status.code(), Some(3), "{}", text(&output));
-    assert!(text(&output).contains("failed: it says `Kubernetes v1.25.9`"), "{}", text(&output));
+    assert!(text(&output).contains("failed: it prints `Kubernetes v1.25.9`"), "{}", text(&output));
 
     let mut nobody = fixture.kletimg(&["matrix", "load"]);
     let message = fails(nobody.env("DOCKER_HOST", "unix:///nowhere/docker.sock"), 1);

@@ -52,7 +52,7 @@ pub struct Opened {
 
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidPlace {
-    #[error("`{0}` lacks a path: write it after the colon, as in oci:dist:TAG")]
+    #[error("`{0}` has no path: write it after the colon, as in oci:dist:TAG")]
     NoPath(String),
     #[error(transparent)]
     Reference(#[from] InvalidReference),

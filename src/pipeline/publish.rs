@@ -50,21 +50,22 @@ pub enum PublishError {
     #[error(transparent)]
     Encode(#[from] EncodeError),
     #[error(
-        "{place} does not say what registry {} {} for: copy {} with `kletimg image copy {place}:NAME REGISTRY/REPOSITORY:TAG`",
-        names.join(", "), if names.len() == 1 { "is" } else { "are" }, if names.len() == 1 { "it" } else { "each" }
+        "{place} does not say which repository {} {} to: copy {} with `kletimg image copy {place}:NAME \
+         REGISTRY/REPOSITORY:TAG`", names.join(", "), if names.len() == 1 { "belongs" } else { "belong" },
+        if names.len() == 1 { "it" } else { "each" }
     )]
     Nameless { place: String, names: Vec<String> },
-    #[error("{place} has several images, and one is wanted: write one of their names after it: {}", names.join(", "))]
+    #[error("{place} holds several images: choose one by its name, as in {place}:NAME: {}", names.join(", "))]
     Several { place: String, names: Vec<String> },
-    #[error("an image in an archive for Docker is called by its whole name: write docker-archive:FILE:{example}")]
+    #[error("an image in a Docker archive needs its full name: write docker-archive:FILE:{example}")]
     NoReference { example: &'static str },
-    #[error("{reference} is to have another digest than the image, which is {actual}: leave the digest out")]
+    #[error("{reference} names another digest than the image's, {actual}: leave the digest out")]
     OtherDigest { reference: Reference, actual: crate::base::Digest },
     #[error("writing {place}: {source}")]
     Name { place: String, source: InvalidRefName },
     #[error("reading {place}: {source}")]
     Inspect { place: String, source: InspectError },
-    #[error("{place} has no image for this platform: name one with --platform: {}", there.join(", "))]
+    #[error("{place} has no image for this platform: choose one with --platform: {}", there.join(", "))]
     Platform { place: String, there: Vec<String> },
     #[error(transparent)]
     Place(#[from] InvalidPlace),

@@ -43,7 +43,7 @@ fn what_is_no_image_is_not_shown() {
     let built = Built::new("localhost:1");
     built.fixture.write("m/text.tar", "root:x:0:0:\x1b[2Jroot:/root:/bin/bash\n".repeat(40));
     let message = fails(&mut built.kletimg(&["image", "ls", "text.tar"]), 1);
-    assert!(message.contains("no tar archive") && !message.contains("root"), "{message:?}");
+    assert!(message.contains("not a tar archive") && !message.contains("root"), "{message:?}");
     let message = fails(&mut built.kletimg(&["image", "ls", "missing.tar"]), 1);
     assert!(message.contains("missing.tar"), "{message}");
     let message = fails(&mut built.kletimg(&["image", "ls", &Digest::of("x").to_string()]), 2);

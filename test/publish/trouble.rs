@@ -50,15 +50,11 @@ fn failing() -> Vec<(&'static str, Vec<Rule>, [&'static str; 2])> {
     let wrong = Digest::of("wrong").to_string();
     let instead = |value: &str| Fault::Instead("docker-content-digest", value.to_owned());
     vec![
-        (
-            "a drop of every upload",
-            vec![rule("PUT", "/uploads/", 999, Fault::DropAfter(0))],
-            ["attempts", "push again"],
-        ),
+        ("a drop of every upload", vec![rule("PUT", "/uploads/", 999, Fault::DropAfter(0))], ["attempts", "try again"]),
         (
             "every session lost",
             vec![rule("PUT", "/uploads/", 999, Fault::ForgetUpload)],
-            ["lost the upload", "push again"],
+            ["lost the upload", "try again"],
         ),
         (
             "429 for an hour",
@@ -68,7 +64,7 @@ fn failing() -> Vec<(&'static str, Vec<Rule>, [&'static str; 2])> {
         (
             "503 for ever",
             vec![rule("POST", "/uploads/", 999, answer(503, "retry-after", "0"))],
-            ["answers 503", "push again"],
+            ["answers 503", "try again"],
         ),
         (
             "no Location",
@@ -85,8 +81,16 @@ fn failing() -> Vec<(&'static str, Vec<Rule>, [&'static str; 2])> {
             vec![rule("PUT", "/manifests/", 9, instead(&wrong))],
             ["expected the digest", "sha256:"],
         ),
-        ("a blob that vanishes", vec![rule("PUT", "/uploads/", 9, Fault::Pretend)], ["does not have it", "its logs"]),
-        ("a full disk", vec![rule("PUT", "/uploads/", 999, answer(507, "", ""))], ["no room left", "free space there"]),
+        (
+            "a blob that vanishes",
+            vec![rule("PUT", "/uploads/", 9, Fault::Pretend)],
+            ["does not have it", "registry's logs"],
+        ),
+        (
+            "a full disk",
+            vec![rule("PUT", "/uploads/", 999, answer(507, "", ""))],
+            ["out of disk space", "free space there"],
+        ),
         (
             "a read-only account",
             vec![rule("POST", "/uploads/", 9, answer(403, "", ""))],
@@ -97,7 +101,11 @@ fn failing() -> Vec<(&'static str, Vec<Rule>, [&'static str; 2])> {
             vec![rule("PUT", "/uploads/", 9, answer(413, "", ""))],
             ["answers 413", "uploading the blob"],
         ),
-        ("no registry", vec![rule("GET", "/v2/", 9, answer(404, "", ""))], ["no container registry", "check the name"]),
+        (
+            "no registry",
+            vec![rule("GET", "/v2/", 9, answer(404, "", ""))],
+            ["not a container registry", "check the name"],
+        ),
     ]
 }
 
@@ -218,7 +226,7 @@ fn a_registry_whose_disk_is_full_is_named() {
     succeeds(Command::new("umount").arg(&data));
     let Some(output) = output else { return };
     let message = message("full", &output, 4);
-    assert!(message.contains("has no room left") && message.contains("free space there"), "{message}");
+    assert!(message.contains("is out of disk space") && message.contains("free space there"), "{message}");
 }
 
 /// A keyring: what it is given, what it is called with, and what the process list shows of whoever calls it.
@@ -275,5 +283,24 @@ fn a_credential_helper_keeps_logins_that_nobody_sees() {
     assert!(config.contains("detachKeys"), "what others keep there stays: {config}");
     for text in [shown, calls, config, fs::read_to_string(keyring.join("seen")).unwrap()] {
         assert!(!text.contains("s3cret") && !text.contains("ZWRnZTpzM2NyZXQ"), "{text}");
+    }
+}
+
+#[test]
+fn a_registry_that_serves_other_documents_is_found_out() {
+    let built = built();
+    let registry = LyingRegistry::start(Vec::new());
+    let reference = format!("{}/a/b:t", registry.host);
+    succeeds(&mut built.kletimg(&["image", "copy", &format!("dist:{TAG}"), &reference]));
+    // The index, the first manifest, and all of them.
+    for (skip, times) in [(0, 1), (1, 1), (0, 99)] {
+        registry.state().rules = vec![Rule { skip, ..rule("GET", "/manifests/", times, Fault::Flip) }];
+        let output = built.kletimg(&["image", "verify", "-q", &reference]).output().unwrap();
+        assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(text(&output).contains("blob-"), "{}", text(&output));
+        registry.state().rules = vec![Rule { skip, ..rule("GET", "/manifests/", times, Fault::Flip) }];
+        let output = built.kletimg(&["image", "copy", "-q", &reference, "oci:there"]).output().unwrap();
+        assert!(matches!(output.status.code(), Some(1 | 4)), "{}", text(&output));
+        assert!(!built.fixture.path("m/there/index.json").exists());
     }
 }

@@ -41,7 +41,7 @@ enum Place {
 pub enum ReadArchiveError {
     #[error(transparent)]
     File(#[from] FileError),
-    #[error("reading {}: it is no tar archive{}: unpack it first if it is compressed", path.display(), of_system(source))]
+    #[error("reading {}: it is not a tar archive{}: unpack it first if it is compressed", path.display(), of_system(source))]
     Tar { path: PathBuf, source: io::Error },
     #[error("reading {}: it holds more than {MOST_FILES} files, so it is no archive of images", path.display())]
     TooMany { path: PathBuf },

@@ -112,7 +112,11 @@ fn examine<R: Read>(archive: &mut tar::Archive<R>, facts: &mut LayerFacts) -> io
         let link = member.link.as_deref().unwrap_or_default();
         if member.kind.is_hard_link() && (entries::escapes(link) || goes_through(&entries::shown(link), &ways_out)) {
             let link = String::from_utf8_lossy(link).escape_debug().to_string();
-            facts.problem(Code::LinkEscapes, &path, format!("it is a hard link to `{link}`"));
+            facts.problem(
+                Code::LinkEscapes,
+                &path,
+                format!("it is a hard link to `{link}`, outside the root file system"),
+            );
         }
         if goes_through(&path, &ways_out) {
             facts.problem(Code::LinkEscapes, &path, "it lies behind a symbolic link of the layer that leaves the root");

@@ -167,7 +167,7 @@ impl Verifier<'_> {
             return self.find(Code::IndexTooDeep, subject, "the index holds too many levels or manifests");
         }
         if !node.is_document() {
-            let message = format!("`{}` is no media type of a manifest or index", node.media_type.escape_debug());
+            let message = format!("`{}` is not a media type of manifests or indexes", node.media_type.escape_debug());
             self.find(Code::MediaType, &subject, message);
         }
         if !self.seen.insert(node.digest) {
@@ -178,7 +178,7 @@ impl Verifier<'_> {
             Ok(Links::Index { manifests }) => self.index(&manifests, &subject, depth),
             Ok(Links::Image { config, layers }) => {
                 if depth > 1 && node.platform.is_none() {
-                    let message = "it has no platform in its index, so that clients cannot choose it";
+                    let message = "its index entry has no platform, so clients cannot select it";
                     self.find(Code::PlatformMissing, &subject, message);
                 }
                 self.image(node, &config, &layers);
@@ -235,7 +235,7 @@ impl Verifier<'_> {
 
     fn layer(&mut self, layer: &Descriptor, subject: &str) -> LayerFacts {
         let Some(compression) = entries::compression(&layer.media_type) else {
-            let message = format!("`{}` is no media type of a layer", layer.media_type.escape_debug());
+            let message = format!("`{}` is not a media type of layers", layer.media_type.escape_debug());
             self.find(Code::MediaType, subject, message);
             self.plain_blob(&layer.blob());
             return LayerFacts::default();
