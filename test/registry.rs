@@ -295,7 +295,11 @@ fn faults() -> Vec<(&'static str, Vec<Rule>, Result<(), &'static str>)> {
         ("has a full disk", vec![rule("PUT", "/uploads/", 999, answer(507, "", ""))], Err("out of disk space")),
         ("fails for ever", vec![rule("PUT", "/uploads/", 999, answer(500, "", ""))], Err("answers 500")),
         ("forbids", vec![rule("POST", "/uploads/", 1, answer(403, "", ""))], Err("does not allow that")),
-        ("takes no uploads so large", vec![rule("PUT", "/uploads/", 9, answer(413, "", ""))], Err("answers 413")),
+        (
+            "takes no uploads so large",
+            vec![rule("PUT", "/uploads/", 9, answer(413, "", ""))],
+            Err("limits the size of uploads"),
+        ),
         ("is busy before it has read", vec![rule("PUT", "/uploads/", 2, Fault::Early(503))], Ok(())),
         ("refuses before it has read", vec![rule("PUT", "/uploads/", 99, Fault::Early(413))], Err(if_early)),
         (

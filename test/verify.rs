@@ -24,7 +24,7 @@ use kletimg::{
 };
 use serde_json::{Value, json};
 use support::{
-    image, parts,
+    fixture, image, parts,
     registry::{Guard, RealRegistry},
 };
 
@@ -486,6 +486,97 @@ fn every_single_corruption_is_found() {
         assert!(codes.contains(&code), "{name}: {:?}", report.findings);
         assert!(report.findings.iter().all(|finding| !finding.message.contains(char::is_control)), "{name}");
     }
+}
+
+/// The same as whoever types the command sees it: the finding on standard output, and exit code 3.
+#[test]
+fn the_program_tells_every_corruption_with_exit_code_3() {
+    let folder = tempfile::tempdir().unwrap();
+    let verify = |parts: &Parts| {
+        let (blobs, root, _) = parts.build();
+        let layout = folder.path().join(root.digest.hex());
+        std::fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
+        std::fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+        let index = json!({ "schemaVersion": 2, "manifests": [image::descriptor(&root.media_type, root.blob())] });
+        std::fs::write(layout.join("index.json"), index.to_string()).unwrap();
+        for (digest, bytes) in &blobs.0 {
+            std::fs::write(layout.join("blobs/sha256").join(digest.hex()), bytes).unwrap();
+        }
+        let mut command = Command::new(fixture::program());
+        command.args(["image", "verify", "--quiet"]).arg(&layout).env("KLETIMG_STORE", folder.path().join("store"));
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    assert_eq!(verify(&Parts::sound()).0, Some(0));
+    let corruptions = corruptions();
+    assert!(corruptions.len() >= 25);
+    for (name, parts, code) in corruptions {
+        let (status, said) = verify(&parts);
+        assert!(status == Some(3) && said.contains(&format!(": {code}: ")), "{name}: {said}");
+    }
+}
+
+/// Every value in a document, by its JSON pointer.
+fn leaves(value: &Value, at: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(key, value)| leaves(value, &format!("{at}/{key}"), found)),
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(n, value)| leaves(value, &format!("{at}/{n}"), found));
+        }
+        _ => found.push(at.to_owned()),
+    }
+}
+
+/// The value with one bit of it flipped, in every way that leaves it what it is.
+fn flipped(value: &Value) -> Vec<Value> {
+    match value {
+        Value::String(text) => {
+            let flip = |at: usize, bit: u8| {
+                let mut bytes = text.clone().into_bytes();
+                bytes[at] ^= bit;
+                String::from_utf8(bytes).unwrap()
+            };
+            (0..text.len()).flat_map(|at| [1, 2, 4, 32].map(|bit| flip(at, bit).into())).collect()
+        }
+        Value::Number(number) => (0..20).map(|bit| (number.as_u64().unwrap() ^ (1 << bit)).into()).collect(),
+        Value::Bool(value) => vec![(!value).into()],
+        _ => Vec::new(),
+    }
+}
+
+/// Digests are right again after the flip, as those of whoever makes an image with a mistake in it.
+#[test]
+fn a_flipped_bit_is_found_in_every_field() {
+    let (sound, root, [index, manifest, config, _]) = Parts::sound().build();
+    let names = ["config", "manifest", "index"];
+    let blobs = [config, manifest, index];
+    let read = |blob: &Blob| -> Value { serde_json::from_slice(&sound.0[&blob.digest]).unwrap() };
+    let mut tried = 0;
+    for (level, name) in names.iter().enumerate() {
+        let document = read(&blobs[level]);
+        let mut fields = Vec::new();
+        leaves(&document, "", &mut fields);
+        // Who made a layer is a text of any kind.
+        for field in fields.iter().filter(|field| !field.ends_with("/created_by")) {
+            for value in flipped(document.pointer(field).unwrap()) {
+                let mut broken = sound.clone();
+                let mut changed = document.clone();
+                *changed.pointer_mut(field).unwrap() = value.clone();
+                let mut blob = broken.json(&changed);
+                for (above, descriptor) in [(1, "/config"), (2, "/manifests/0")].into_iter().skip(level) {
+                    let mut parent = read(&blobs[above]);
+                    let pointed = parent.pointer_mut(descriptor).unwrap();
+                    pointed["digest"] = json!(blob.digest);
+                    pointed["size"] = json!(blob.size);
+                    blob = broken.json(&parent);
+                }
+                tried += 1;
+                let found = codes(&broken, &Descriptor::new(&root.media_type, blob));
+                assert!(!found.is_empty(), "{name}{field} as {value} goes unnoticed");
+            }
+        }
+    }
+    assert!(tried > 1000, "{tried}");
 }
 
 /// A source whose blobs break off in the middle, as a failing disk's do.

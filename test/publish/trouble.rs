@@ -99,7 +99,7 @@ fn failing() -> Vec<(&'static str, Vec<Rule>, [&'static str; 2])> {
         (
             "a limit on sizes",
             vec![rule("PUT", "/uploads/", 9, answer(413, "", ""))],
-            ["answers 413", "uploading the blob"],
+            ["limits the size of uploads", "client_max_body_size"],
         ),
         (
             "no registry",

@@ -43,6 +43,15 @@ pub enum RegistryError {
     GaveUp { attempts: u32, last: Box<RegistryError> },
     #[error("{doing}: the registry answers {status}{detail}")]
     Refused { doing: String, status: u16, detail: String },
+    #[error(
+        "{doing}: {host}, or a proxy before it, limits the size of uploads (413{detail}): raise that limit, such as \
+         client_max_body_size of nginx"
+    )]
+    TooBig { doing: String, host: String, detail: String },
+    #[error(
+        "{doing}: {host} does not take this (405{detail}): it may be read-only, or a mirror: push to another registry"
+    )]
+    Unsupported { doing: String, host: String, detail: String },
     #[error("{doing}: {host} is out of disk space ({status}{detail}): free space there, then push again")]
     Full { doing: String, host: String, status: u16, detail: String },
     #[error("{doing}: not logged in to {host}{detail}: run `kletimg login {host}`")]
