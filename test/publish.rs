@@ -4,6 +4,11 @@
 
 mod support;
 
+#[path = "publish/copies.rs"]
+mod copies;
+#[path = "publish/trouble.rs"]
+mod trouble;
+
 use std::{
     fs,
     io::Write as _,
@@ -16,7 +21,7 @@ use std::{
 use kletimg::base::Digest;
 use serde_json::Value;
 use support::{
-    fixture::{Fixture, fails, hex, succeeds},
+    fixture::{Fixture, fails, hex, peak, succeeds},
     image::noise,
     parts,
     registry::{Guard, RealRegistry},
@@ -208,32 +213,15 @@ fn a_push_that_was_killed_is_completed_by_the_next() {
         let output = built.kletimg(&["image", "verify", &built.reference(TAG)]).output().unwrap();
         assert!(matches!(output.status.code(), Some(0 | 4)), "{}", String::from_utf8_lossy(&output.stderr));
     }
-    let peak = peak(&mut built.kletimg(&["matrix", "push"]));
-    assert!(peak < 150 << 10, "a push held {peak} KiB");
+    let held = peak(&mut built.kletimg(&["matrix", "push"]));
+    assert!(held < 150 << 10, "a push held {held} KiB");
     let second = format!("{}/copy/kubelet:t", registry.host);
     let copy = ["image", "copy", &built.reference(TAG), &second];
-    let peak = self::peak(&mut built.kletimg(&copy));
-    assert!(peak < 150 << 10, "a copy held {peak} KiB");
+    let held = peak(&mut built.kletimg(&copy));
+    assert!(held < 150 << 10, "a copy held {held} KiB");
     succeeds(&mut built.kletimg(&["image", "verify", &built.reference(TAG), &second]));
     let again = json(&succeeds(&mut built.kletimg(&["matrix", "push", "--format", "json"])));
     assert_eq!(again["blobs"]["sent"], 0);
-}
-
-/// The most memory that a command held while it ran, in KiB, as far as the kernel's own record was read before its end.
-fn peak(command: &mut Command) -> u64 {
-    let mut child = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-    let (status, mut peak) = (format!("/proc/{}/status", child.id()), 0);
-    let ended = loop {
-        let text = fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        peak = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok()).unwrap_or(peak);
-        if let Some(ended) = child.try_wait().unwrap() {
-            break ended;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    };
-    assert!(ended.success() && peak > 0, "{command:?}");
-    peak
 }
 
 #[test]
@@ -311,7 +299,7 @@ fn plain_http_is_not_spoken_unasked() {
     let message = fails(&mut built.kletimg(&copy), 4);
     assert!(message.contains(&format!("--insecure-registry {host}")), "{message}");
     let message = fails(built.kletimg(&copy).args(["--insecure-registry", &host]), 4);
-    assert!(message.contains("is no container registry"), "spoken when asked: {message}");
+    assert!(message.contains("is not a container registry"), "spoken when asked: {message}");
 }
 
 #[test]
@@ -319,7 +307,7 @@ fn a_registry_that_may_only_be_read_says_so() {
     let Some(registry) = RealRegistry::start(Guard::ReadOnly) else { return };
     let built = Built::new(&registry.host);
     let message = fails(&mut built.kletimg(&["matrix", "push"]), 4);
-    assert!(message.contains("405") || message.contains("does not allow"), "{message}");
+    assert!(message.contains("405") && message.contains("it may be read-only"), "{message}");
     assert_eq!(message.lines().filter(|line| line.starts_with("error:")).count(), 1, "{message}");
 }
 
@@ -638,7 +626,7 @@ fn what_was_built_runs_in_the_engine() {
     succeeds(&mut fixture.mirrored(&["matrix", "build", "--variant", "plain"]));
     let output = with_engine(fixture.kletimg(&run)).output().unwrap();
     assert_eq!(output.status.code(), Some(3), "{}", text(&output));
-    assert!(text(&output).contains("failed: it says `Kubernetes v1.25.9`"), "{}", text(&output));
+    assert!(text(&output).contains("failed: it prints `Kubernetes v1.25.9`"), "{}", text(&output));
 
     let mut nobody = fixture.kletimg(&["matrix", "load"]);
     let message = fails(nobody.env("DOCKER_HOST", "unix:///nowhere/docker.sock"), 1);
@@ -756,11 +744,33 @@ fn a_second_push_of_many_tags_is_quick_and_small() {
     let built = Built::new(&registry.host);
     let versions: Vec<_> = (0..5).map(|patch| format!("\"1.26.{patch}\"")).collect();
     built.fixture.edit("m/matrix.toml", "[\"1.26.0\"]", &format!("[{}]", versions.join(", ")));
+    // Together the layers have more bytes than may be in memory at once.
+    built.fixture.edit("m/components/kubelet.toml", "kubelet-{arch}", "kubelet-{kubernetes}-{arch}");
+    for (go, seed) in [("amd64", 0), ("arm64", 5), ("arm", 10)] {
+        for patch in 0..5 {
+            let program = [b"#!/bin/sh\n".as_slice(), &noise(seed + patch + 1, 12 << 20)].concat();
+            built.fixture.publish(&format!("kubelet-1.26.{patch}-{go}"), &program);
+        }
+    }
     built.fixture.build();
-    succeeds(&mut built.kletimg(&["matrix", "push"]));
-    let began = Instant::now();
-    let again = json(&succeeds(&mut built.kletimg(&["matrix", "push", "--format", "json"])));
-    assert_eq!(again["tags"].as_array().unwrap().len(), 15);
-    assert_eq!(again["blobs"]["sent_bytes"], 0);
-    support::say(&format!("the second push of 15 tags took {:.2} s", began.elapsed().as_secs_f64()));
+    let small = |what: &str, args: &[&str]| {
+        let held = peak(&mut built.kletimg(args));
+        assert!(held < 150 << 10, "{what} held {held} KiB");
+        support::say(&format!("{what} held at most {} MiB", held >> 10));
+    };
+    small("a push of 15 tags", &["matrix", "push"]);
+    small("a copy of 15 tags to an archive", &["image", "copy", "dist", "oci-archive:all.tar"]);
+    small("a copy of 15 tags to a layout", &["image", "copy", "oci-archive:all.tar", "oci:other"]);
+    let (one, other) = (built.reference(TAG), format!("{}/other/kubelet:t", registry.host));
+    small("a copy of one tag between registries", &["image", "copy", &one, &other]);
+    let took = (0..5).map(|_| {
+        let began = Instant::now();
+        let again = json(&succeeds(&mut built.kletimg(&["matrix", "push", "--format", "json"])));
+        assert_eq!((again["tags"].as_array().unwrap().len(), &again["blobs"]["sent_bytes"]), (15, &0.into()));
+        began.elapsed()
+    });
+    let took = took.min().unwrap();
+    support::say(&format!("the second push of 15 tags took {:.2} s", took.as_secs_f64()));
+    // An unoptimised program on a machine that does other things too says nothing about this.
+    assert!(took < Duration::from_secs(1) || std::env::var_os("KLETIMG_BIN").is_none(), "it took {took:?}");
 }

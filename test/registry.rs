@@ -264,7 +264,7 @@ fn faults() -> Vec<(&'static str, Vec<Rule>, Result<(), &'static str>)> {
         (
             "leads nowhere",
             vec![rule("POST", "/uploads/", 1, Fault::Instead("location", "mailto:x".to_owned()))],
-            Err("Location header of the answer makes no sense"),
+            Err("Location header of the answer is invalid"),
         ),
         (
             "names another digest for a blob",
@@ -287,15 +287,19 @@ fn faults() -> Vec<(&'static str, Vec<Rule>, Result<(), &'static str>)> {
         (
             "names nonsense as a digest",
             vec![rule("PUT", "/manifests/", 1, Fault::Instead("docker-content-digest", "sha256:xyz".to_owned()))],
-            Err("makes no sense"),
+            Err("is invalid"),
         ),
         ("pretends to take a blob", vec![rule("PUT", "/uploads/", 1, Fault::Pretend)], Err("does not have it")),
         ("pretends to take a manifest", vec![rule("PUT", "/manifests/", 1, Fault::Pretend)], Err("does not have it")),
         ("says a digest is wrong", vec![rule("PUT", "/uploads/", 1, answer(400, "", ""))], Err("answers 400")),
-        ("has a full disk", vec![rule("PUT", "/uploads/", 999, answer(507, "", ""))], Err("no room left")),
+        ("has a full disk", vec![rule("PUT", "/uploads/", 999, answer(507, "", ""))], Err("out of disk space")),
         ("fails for ever", vec![rule("PUT", "/uploads/", 999, answer(500, "", ""))], Err("answers 500")),
         ("forbids", vec![rule("POST", "/uploads/", 1, answer(403, "", ""))], Err("does not allow that")),
-        ("takes no uploads so large", vec![rule("PUT", "/uploads/", 9, answer(413, "", ""))], Err("answers 413")),
+        (
+            "takes no uploads so large",
+            vec![rule("PUT", "/uploads/", 9, answer(413, "", ""))],
+            Err("limits the size of uploads"),
+        ),
         ("is busy before it has read", vec![rule("PUT", "/uploads/", 2, Fault::Early(503))], Ok(())),
         ("refuses before it has read", vec![rule("PUT", "/uploads/", 99, Fault::Early(413))], Err(if_early)),
         (
@@ -306,9 +310,9 @@ fn faults() -> Vec<(&'static str, Vec<Rule>, Result<(), &'static str>)> {
         (
             "sends in circles",
             vec![rule("HEAD", "/blobs/", 999, answer(307, "location", "/v2/a/b/blobs/x"))],
-            Err("redirects too often"),
+            Err("too many redirects"),
         ),
-        ("is no registry", vec![rule("GET", "/v2/", 99, answer(404, "", ""))], Err("no container registry")),
+        ("is no registry", vec![rule("GET", "/v2/", 99, answer(404, "", ""))], Err("not a container registry")),
     ]
 }
 
@@ -542,6 +546,23 @@ async fn a_damaged_or_missing_blob_here_is_not_published() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_size_that_is_wrong_is_told_before_anything_is_asked() {
+    let (_folder, store) = store();
+    let (blob, diff_id) = image::layer(&store, "f", &noise(1, 400_000));
+    for size in [0, blob.size - 1, blob.size + 1, u64::MAX] {
+        let wrong = Blob { size, ..blob };
+        let root = image::index(&store, &[image::image(&store, "amd64", &[(wrong, diff_id)])]);
+        let registry = LyingRegistry::start(Vec::new());
+        let tags = [tag(&registry.host, "a:t", &root)];
+        let error = push_all(&quick(), &store, &tags, PushOptions::default()).await.unwrap_err();
+        assert!(matches!(error, RegistryError::Source(SourceError::Damaged { .. })), "{size}: {error}");
+        let told = error.to_string();
+        assert!(told.contains(&format!("{size} bytes")) && told.contains(&format!("has {}", blob.size)), "{told}");
+        assert_eq!((registry.count("*", "/blobs/"), error.exit_hint()), (0, 1), "{size}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_pulled_is_checked_and_resumed() {
     let (_folder, store) = store();
     let root = multi_arch(&store, 7, 200_000);
@@ -555,7 +576,11 @@ async fn what_is_pulled_is_checked_and_resumed() {
         ("always cut short", rule("GET", "/blobs/", 99, Fault::CutBody(0)), Err("attempts")),
         ("another manifest", rule("GET", "/manifests/", 1, Fault::Flip), Err("expected the digest")),
         ("another blob", rule("GET", "/blobs/", 1, Fault::Flip), Err("expected the digest")),
-        ("not there", rule("GET", "/blobs/", 1, Fault::Answer(404, "", String::new())), Err("no such thing")),
+        (
+            "not there",
+            rule("GET", "/blobs/", 1, Fault::Answer(404, "", String::new())),
+            Err("not found in the registry"),
+        ),
         ("no type", rule("GET", "/manifests/", 1, Fault::Without("content-type")), Err("delivered as")),
     ];
     let cases = cases.into_iter().map(|(name, rule, expected)| (name, vec![rule], expected));

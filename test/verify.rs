@@ -12,10 +12,11 @@ use kletimg::{
     base::{Blob, Digest, progress::SharedProgress, progress::Silent},
     images::{
         Descriptor,
-        media_type::{INDEX, MANIFEST},
+        media_type::{DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST},
     },
     inputs::store::Store,
     outputs::{
+        platforms,
         registry::{Registry, Settings, pull},
         source::{Source, SourceError, manifests},
         verify::{Code, verify},
@@ -23,7 +24,7 @@ use kletimg::{
 };
 use serde_json::{Value, json};
 use support::{
-    image, parts,
+    fixture, image, parts,
     registry::{Guard, RealRegistry},
 };
 
@@ -76,7 +77,7 @@ fn tar_of(entries: &[(&str, tar::EntryType, &[u8])]) -> Vec<u8> {
         header.set_uid(0);
         header.set_gid(0);
         header.set_mtime(0);
-        let link = *kind == tar::EntryType::Link;
+        let link = matches!(kind, tar::EntryType::Link | tar::EntryType::Symlink);
         if link {
             header.as_mut_bytes()[157..157 + content.len()].copy_from_slice(content);
         }
@@ -185,6 +186,107 @@ fn a_sound_image_has_no_findings() {
     assert_eq!((report.findings, report.platforms.len()), (vec![], 2));
 }
 
+/// A program as data: of no use to whoever may not run it, and so for any machine.
+fn data(content: &[u8]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(content.len() as u64);
+    header.set_mode(0o644);
+    header.set_cksum();
+    builder.append_data(&mut header, "usr/src/testdata/elf", content).unwrap();
+    builder.into_inner().unwrap()
+}
+
+#[test]
+fn what_others_rightly_do_is_sound() {
+    use tar::EntryType::{Link, Symlink};
+    let layer = tar_of(&[
+        ("bin/", tar::EntryType::Directory, b""),
+        ("bin/a", FILE, b"1"),
+        ("bin/b", Link, b"bin/a"),
+        ("etc", Symlink, b"/usr/etc"),
+        ("lib", Symlink, b"usr/lib"),
+        ("lib/x", FILE, b"1"),
+        (".wh.old", FILE, b""),
+        ("bin/.wh..wh..opq", FILE, b""),
+        ("bin/", tar::EntryType::Directory, b""),
+    ]);
+    let docker = Parts {
+        layer_type: "application/vnd.docker.image.rootfs.diff.tar.gzip",
+        config_type: "application/vnd.docker.container.image.v1+json",
+        manifest: |m| m["mediaType"] = json!(DOCKER_MANIFEST),
+        index: |i| {
+            i["mediaType"] = json!(DOCKER_INDEX);
+            i["manifests"][0]["mediaType"] = json!(DOCKER_MANIFEST);
+        },
+        index_type: DOCKER_INDEX,
+        ..Parts::sound()
+    };
+    let foreign = Parts {
+        manifest: |m| {
+            let elsewhere = Blob { digest: Digest::of("elsewhere"), size: 7 };
+            let kind = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+            m["layers"].as_array_mut().unwrap().insert(0, image::descriptor(kind, elsewhere));
+        },
+        ..Parts::with_config(|c| {
+            c["rootfs"]["diff_ids"].as_array_mut().unwrap().insert(0, json!(Digest::of("its tar")));
+            c["history"] = json!([{ "empty_layer": true }, {}, { "empty_layer": true }, {}]);
+        })
+    };
+    let without_history = Parts::with_config(|c| c["history"] = Value::Null);
+    let windows = Parts {
+        index: |i| {
+            i["manifests"][0]["platform"] = json!({ "architecture": "amd64", "os": "windows", "os.version": "10.0.1" });
+            let mut other = i["manifests"][0].clone();
+            other["platform"]["os.version"] = json!("10.0.2");
+            i["manifests"].as_array_mut().unwrap().push(other);
+        },
+        ..Parts::with_config(|c| c["os"] = json!("windows"))
+    };
+    let cases = [
+        ("links and whiteouts", Parts::with_tar(layer)),
+        ("data for another machine", Parts::with_tar(data(&elf(183)))),
+        ("Docker's own types", docker),
+        ("a layer that is had elsewhere", foreign),
+        ("no history", without_history),
+        ("two builds of Windows", windows),
+    ];
+    for (name, parts) in cases {
+        let (blobs, root, _) = parts.build();
+        assert_eq!(verify(&blobs, &root).findings, vec![], "{name}");
+    }
+}
+
+/// Attestations, as buildx makes them, and artifacts of others, beside an image in its index.
+#[test]
+fn what_lies_beside_an_image_is_read_but_not_judged() {
+    let (mut blobs, root, [index, ..]) = Parts::sound().build();
+    let mut index: Value = serde_json::from_slice(&blobs.0[&index.digest]).unwrap();
+    let statement = blobs.put(b"a statement");
+    let empty = blobs.put(b"{}");
+    let mut beside = |more: Value, config: &str| {
+        let mut manifest = json!({
+            "schemaVersion": 2, "mediaType": MANIFEST, "config": image::descriptor(config, empty),
+            "layers": [image::descriptor("application/vnd.in-toto+json", statement)],
+        });
+        manifest.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        image::descriptor(MANIFEST, blobs.json(&manifest))
+    };
+    let mut attestation = beside(json!({}), "application/vnd.oci.image.config.v1+json");
+    attestation["platform"] = json!({ "architecture": "unknown", "os": "unknown" });
+    let again = attestation.clone();
+    let artifact = beside(json!({ "artifactType": "application/x" }), "application/vnd.oci.empty.v1+json");
+    let noted = beside(json!({ "artifactType": "application/y", "annotations": { "a": "b" } }), "text/plain");
+    index["manifests"].as_array_mut().unwrap().extend([attestation, again, artifact, noted]);
+    let root = Descriptor::new(&root.media_type, blobs.json(&index));
+    let report = verify(&blobs, &root);
+    assert_eq!((report.findings, report.platforms.len()), (vec![], 1));
+    let image = platforms(&blobs, &root).unwrap();
+    assert_eq!(image.len(), 1, "and it is no image to anybody");
+    blobs.0.insert(statement.digest, b"another!!!!".to_vec());
+    assert_eq!(codes(&blobs, &root), BTreeSet::from([Code::BlobDigest]));
+}
+
 #[test]
 fn a_flipped_bit_is_found_in_every_blob() {
     let (sound, root, blobs) = Parts::sound().build();
@@ -265,6 +367,20 @@ fn corruptions() -> Vec<(&'static str, Parts, Code)> {
             Parts::with_tar(tar_of(&[("a", tar::EntryType::Link, b"../../etc/shadow")])),
             Code::LinkEscapes,
         ),
+        (
+            "a file behind a link to elsewhere",
+            Parts::with_tar(tar_of(&[("a", tar::EntryType::Symlink, b"/etc"), ("a/passwd", FILE, b"1")])),
+            Code::LinkEscapes,
+        ),
+        (
+            "a hard link behind a link to elsewhere",
+            Parts::with_tar(tar_of(&[
+                ("a/b", tar::EntryType::Symlink, b"../.."),
+                ("c", tar::EntryType::Link, b"a/b/etc/shadow"),
+            ])),
+            Code::LinkEscapes,
+        ),
+        ("a whiteout of the folder above", Parts::with_tar(tar_of(&[("a/.wh...", FILE, b"")])), Code::PathEscapes),
         ("a device", Parts::with_tar(tar_of(&[("dev/sda", device, b"")])), Code::PathDevice),
         (
             "a broken tar header",
@@ -333,6 +449,11 @@ fn corruptions() -> Vec<(&'static str, Parts, Code)> {
             Code::PlatformMissing,
         ),
         (
+            "a manifest of no known type in an index",
+            Parts { index: |i| i["manifests"][0]["mediaType"] = json!("application/x"), ..sound() },
+            Code::MediaType,
+        ),
+        (
             "a platform twice",
             Parts {
                 index: |i| {
@@ -365,6 +486,97 @@ fn every_single_corruption_is_found() {
         assert!(codes.contains(&code), "{name}: {:?}", report.findings);
         assert!(report.findings.iter().all(|finding| !finding.message.contains(char::is_control)), "{name}");
     }
+}
+
+/// The same as whoever types the command sees it: the finding on standard output, and exit code 3.
+#[test]
+fn the_program_tells_every_corruption_with_exit_code_3() {
+    let folder = tempfile::tempdir().unwrap();
+    let verify = |parts: &Parts| {
+        let (blobs, root, _) = parts.build();
+        let layout = folder.path().join(root.digest.hex());
+        std::fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
+        std::fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+        let index = json!({ "schemaVersion": 2, "manifests": [image::descriptor(&root.media_type, root.blob())] });
+        std::fs::write(layout.join("index.json"), index.to_string()).unwrap();
+        for (digest, bytes) in &blobs.0 {
+            std::fs::write(layout.join("blobs/sha256").join(digest.hex()), bytes).unwrap();
+        }
+        let mut command = Command::new(fixture::program());
+        command.args(["image", "verify", "--quiet"]).arg(&layout).env("KLETIMG_STORE", folder.path().join("store"));
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    assert_eq!(verify(&Parts::sound()).0, Some(0));
+    let corruptions = corruptions();
+    assert!(corruptions.len() >= 25);
+    for (name, parts, code) in corruptions {
+        let (status, said) = verify(&parts);
+        assert!(status == Some(3) && said.contains(&format!(": {code}: ")), "{name}: {said}");
+    }
+}
+
+/// Every value in a document, by its JSON pointer.
+fn leaves(value: &Value, at: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(key, value)| leaves(value, &format!("{at}/{key}"), found)),
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(n, value)| leaves(value, &format!("{at}/{n}"), found));
+        }
+        _ => found.push(at.to_owned()),
+    }
+}
+
+/// The value with one bit of it flipped, in every way that leaves it what it is.
+fn flipped(value: &Value) -> Vec<Value> {
+    match value {
+        Value::String(text) => {
+            let flip = |at: usize, bit: u8| {
+                let mut bytes = text.clone().into_bytes();
+                bytes[at] ^= bit;
+                String::from_utf8(bytes).unwrap()
+            };
+            (0..text.len()).flat_map(|at| [1, 2, 4, 32].map(|bit| flip(at, bit).into())).collect()
+        }
+        Value::Number(number) => (0..20).map(|bit| (number.as_u64().unwrap() ^ (1 << bit)).into()).collect(),
+        Value::Bool(value) => vec![(!value).into()],
+        _ => Vec::new(),
+    }
+}
+
+/// Digests are right again after the flip, as those of whoever makes an image with a mistake in it.
+#[test]
+fn a_flipped_bit_is_found_in_every_field() {
+    let (sound, root, [index, manifest, config, _]) = Parts::sound().build();
+    let names = ["config", "manifest", "index"];
+    let blobs = [config, manifest, index];
+    let read = |blob: &Blob| -> Value { serde_json::from_slice(&sound.0[&blob.digest]).unwrap() };
+    let mut tried = 0;
+    for (level, name) in names.iter().enumerate() {
+        let document = read(&blobs[level]);
+        let mut fields = Vec::new();
+        leaves(&document, "", &mut fields);
+        // Who made a layer is a text of any kind.
+        for field in fields.iter().filter(|field| !field.ends_with("/created_by")) {
+            for value in flipped(document.pointer(field).unwrap()) {
+                let mut broken = sound.clone();
+                let mut changed = document.clone();
+                *changed.pointer_mut(field).unwrap() = value.clone();
+                let mut blob = broken.json(&changed);
+                for (above, descriptor) in [(1, "/config"), (2, "/manifests/0")].into_iter().skip(level) {
+                    let mut parent = read(&blobs[above]);
+                    let pointed = parent.pointer_mut(descriptor).unwrap();
+                    pointed["digest"] = json!(blob.digest);
+                    pointed["size"] = json!(blob.size);
+                    blob = broken.json(&parent);
+                }
+                tried += 1;
+                let found = codes(&broken, &Descriptor::new(&root.media_type, blob));
+                assert!(!found.is_empty(), "{name}{field} as {value} goes unnoticed");
+            }
+        }
+    }
+    assert!(tried > 1000, "{tried}");
 }
 
 /// A source whose blobs break off in the middle, as a failing disk's do.

@@ -81,7 +81,8 @@ impl FromStr for Output {
             "oci-archive" => Self::OciArchive { dest: path()? },
             "docker" => Self::Docker { dest: path()?, platform: platform.map(str::parse).transpose()? },
             "tar" => Self::Tar { dest: path()? },
-            "dir" => Self::Dir { dest: path()? },
+            // buildx calls it `local`.
+            "dir" | "local" => Self::Dir { dest: path()? },
             "registry" if dest.is_none() => Self::Registry,
             "registry" => return Err(InvalidOutput::NotForType { key: "dest", kind: kind.to_owned() }),
             other => return Err(InvalidOutput::UnknownType(other.to_owned())),
@@ -112,7 +113,8 @@ mod tests {
                 Output::Docker { dest: dest.clone(), platform: Some(Platform::Arm64) },
             ),
             ("type=tar,dest=/x", Output::Tar { dest: dest.clone() }),
-            ("type=dir,dest=/x", Output::Dir { dest }),
+            ("type=dir,dest=/x", Output::Dir { dest: dest.clone() }),
+            ("type=local,dest=/x", Output::Dir { dest }),
             ("type=registry", Output::Registry),
         ];
         for (text, output) in cases {

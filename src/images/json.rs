@@ -69,12 +69,24 @@ pub struct OciPlatform {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
     pub os: String,
+    /// Which build of Windows; an index may hold several for one architecture.
+    #[serde(rename = "os.version", default, skip_serializing_if = "Option::is_none")]
+    pub os_version: Option<String>,
 }
 
 impl OciPlatform {
     /// The platform of manifests that are for no machine, such as the attestations of buildx.
     pub fn is_unknown(&self) -> bool {
         self.os == "unknown" && self.architecture == "unknown"
+    }
+
+    /// Whether images for both run on the same machines, however they spell it.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let plain = |platform: &Self| match platform.to_string() {
+            name if name == "linux/arm64/v8" => "linux/arm64".to_owned(),
+            name => name,
+        };
+        (plain(self), &self.os_version) == (plain(other), &other.os_version)
     }
 
     /// Whether an image for this platform is one for ours. arm64's variant v8 is implied, and Docker's older indexes spell
@@ -91,6 +103,7 @@ impl From<Platform> for OciPlatform {
             architecture: platform.go_arch().to_owned(),
             variant: platform.variant().map(str::to_owned),
             os: "linux".to_owned(),
+            os_version: None,
         }
     }
 }
@@ -214,12 +227,19 @@ pub(super) struct HistoryJson {
     pub(super) created_by: String,
 }
 
-/// Digests in documents have their algorithm before them; elsewhere kletimg takes them without.
+/// Digests in documents have their algorithm before them and no capitals (`descriptor.md`); elsewhere kletimg takes both.
+/// One that is spelled in another way is one that other programs do not find.
 fn with_algorithm<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
     use serde::de::Error as _;
     let text = String::deserialize(deserializer)?;
     let digest = text.parse().map_err(D::Error::custom)?;
-    if text.starts_with("sha256:") { Ok(digest) } else { Err(D::Error::custom("a digest without its algorithm")) }
+    if !text.starts_with("sha256:") {
+        return Err(D::Error::custom("a digest without its algorithm"));
+    }
+    if text.bytes().any(|c| c.is_ascii_uppercase()) {
+        return Err(D::Error::custom("a digest with capital letters"));
+    }
+    Ok(digest)
 }
 
 /// Go writes an absent map or list as `null`.

@@ -6,15 +6,25 @@
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
-    Descriptor, ReadError, media_type,
+    Descriptor, Manifest, ReadError, media_type,
     read::{parse, read_index, read_manifest},
 };
 
 /// The descriptors in a document, in its order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Links {
-    Index { manifests: Vec<Descriptor> },
-    Image { config: Descriptor, layers: Vec<Descriptor> },
+    Index {
+        manifests: Vec<Descriptor>,
+    },
+    Image {
+        config: Descriptor,
+        layers: Vec<Descriptor>,
+    },
+    /// A manifest that is no image: a signature, a list of materials, or whatever else is kept beside images
+    /// (`manifest.md`, "Guidelines for Artifact Usage"). What its blobs are is between those who wrote and read it.
+    Artifact {
+        blobs: Vec<Descriptor>,
+    },
 }
 
 /// Which of the fields are there that make a document one thing or the other.
@@ -25,6 +35,8 @@ struct Kind {
     media_type: Option<String>,
     #[serde(default)]
     manifests: Option<IgnoredAny>,
+    #[serde(default)]
+    artifact_type: Option<String>,
     #[serde(default)]
     config: Option<IgnoredAny>,
     #[serde(default)]
@@ -45,8 +57,13 @@ impl Links {
                 Ok(Self::Index { manifests: read_index(bytes)? })
             }
             (media_type::MANIFEST | media_type::DOCKER_MANIFEST, (false, true, true)) => {
-                let manifest = read_manifest(bytes)?;
-                Ok(Self::Image { config: manifest.config, layers: manifest.layers })
+                let Manifest { config, mut layers } = read_manifest(bytes)?;
+                let typed = kind.artifact_type.is_some_and(|artifact| !artifact.is_empty());
+                if typed || config.media_type == media_type::EMPTY {
+                    layers.insert(0, config);
+                    return Ok(Self::Artifact { blobs: layers });
+                }
+                Ok(Self::Image { config, layers })
             }
             (media_type::INDEX | media_type::DOCKER_INDEX, _) => {
                 Err(ReadError::Fields("an index has `manifests` alone"))
@@ -63,6 +80,7 @@ impl Links {
         match self {
             Self::Index { manifests } => manifests.iter().collect(),
             Self::Image { config, layers } => std::iter::once(config).chain(layers).collect(),
+            Self::Artifact { blobs } => blobs.iter().collect(),
         }
     }
 }
@@ -71,6 +89,27 @@ impl Links {
 mod tests {
     use super::*;
     use crate::base::Digest;
+
+    #[test]
+    fn a_manifest_without_an_image_is_an_artifact() {
+        let descriptor =
+            |media_type: &str| format!(r#"{{"mediaType":"{media_type}","digest":"{}","size":3}}"#, Digest::of("abc"));
+        let manifest = |config: &str, more: &str| {
+            let (config, layer) = (descriptor(config), descriptor("text/plain"));
+            format!(r#"{{"schemaVersion":2,{more}"config":{config},"layers":[{layer}]}}"#)
+        };
+        let cases = [
+            (manifest(media_type::CONFIG, ""), false),
+            (manifest(media_type::CONFIG, r#""artifactType":"","#), false),
+            (manifest(media_type::CONFIG, r#""artifactType":"application/x","#), true),
+            (manifest(media_type::EMPTY, ""), true),
+        ];
+        for (text, artifact) in cases {
+            let links = Links::read(text.as_bytes(), media_type::MANIFEST).unwrap();
+            assert_eq!(matches!(links, Links::Artifact { .. }), artifact, "{text}");
+            assert_eq!(links.children().len(), 2, "{text}");
+        }
+    }
 
     #[test]
     fn a_document_is_what_its_descriptor_says_or_nothing() {

@@ -52,6 +52,8 @@ pub mod media_type {
     pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
     pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
     pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+    /// Of a config that says nothing: `{}`.
+    pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
     pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
     pub const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
     pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";

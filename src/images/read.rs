@@ -140,7 +140,8 @@ fn words(platform: &OciPlatform) -> Result<(), ReadError> {
     let word = |text: &String| {
         (1..=32).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
     };
-    if [&platform.os, &platform.architecture].into_iter().chain(&platform.variant).all(word) {
+    if [&platform.os, &platform.architecture].into_iter().chain(&platform.variant).chain(&platform.os_version).all(word)
+    {
         Ok(())
     } else {
         Err(ReadError::Platform(platform.to_string()))

@@ -152,7 +152,8 @@ impl FromStr for Reference {
             Some((last, tag)) => (&name[..after_slash + last.len()], Some(tag.parse()?)),
             None => (name, None),
         };
-        if name.len() == 64 && name.bytes().all(|c| c.is_ascii_digit() || matches!(c, b'a'..=b'f')) {
+        let is_hex = |text: &str| text.len() == 64 && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+        if is_hex(name) || name == "sha256" && tag.as_ref().is_some_and(|tag: &TagName| is_hex(tag.as_str())) {
             return Err(InvalidReference::BareDigest(text.to_owned()));
         }
         Ok(Self { repository: read_repository(text, name)?, tag, digest })
@@ -328,6 +329,7 @@ mod tests {
             "a:t\u{202e}",
             "https://a/b",
             HEX,
+            &format!("sha256:{HEX}"),
             &long,
             &upper_digest,
             &no_algorithm,

@@ -75,7 +75,7 @@ pub(super) fn each<R: Read>(
     let mut extensions = Extensions::default();
     // Raw, because the library would read a hostile long name of any length into memory.
     for (count, entry) in archive.entries()?.raw(true).enumerate() {
-        let mut entry = entry?;
+        let mut entry = entry.map_err(printable)?;
         if count >= MOST_ENTRIES {
             return Err(malformed("more entries than any honest layer has"));
         }
@@ -152,6 +152,15 @@ pub(super) fn escapes(path: &[u8]) -> bool {
 pub(super) fn shown(path: &[u8]) -> String {
     let text = String::from_utf8_lossy(path).escape_debug().to_string();
     text.split('/').filter(|part| !part.is_empty() && *part != ".").collect::<Vec<_>>().join("/")
+}
+
+/// An error of the tar library, which quotes what it stumbled over, without characters that could steer a terminal.
+fn printable(error: io::Error) -> io::Error {
+    let text = error.to_string();
+    if text.contains(char::is_control) {
+        return io::Error::new(error.kind(), text.escape_debug().to_string());
+    }
+    error
 }
 
 fn until_nul(bytes: &[u8]) -> Vec<u8> {

@@ -19,7 +19,7 @@ use crate::{
 pub enum FilesystemError {
     #[error(transparent)]
     Layer(#[from] ArchiveError),
-    #[error("`{0}` is no media type of a layer that can be unpacked")]
+    #[error("`{0}` is not a media type of layers")]
     MediaType(String),
     #[error(transparent)]
     Path(#[from] InvalidPath),

@@ -70,7 +70,7 @@ pub enum InspectError {
     Source(#[from] SourceError),
     #[error("reading the config {digest}: {reason}")]
     Config { digest: Digest, reason: ReadError },
-    #[error("reading the layer {digest}: `{}` is no media type of a layer", media_type.escape_debug())]
+    #[error("reading the layer {digest}: `{}` is not a media type of layers", media_type.escape_debug())]
     MediaType { digest: Digest, media_type: String },
     #[error("reading the layer {digest}: {reason}: `kletimg image verify` says what else is wrong with the image")]
     Layer { digest: Digest, reason: io::Error },
@@ -124,6 +124,10 @@ fn read(
     count: &mut usize,
 ) -> Result<LayerFiles, InspectError> {
     let digest = layer.digest;
+    if layer.is_foreign() {
+        // It lies with whoever may distribute it: nothing to list.
+        return Ok(LayerFiles { digest, component, compressed: layer.size, extracted: 0, files: Vec::new() });
+    }
     let compression = entries::compression(&layer.media_type)
         .ok_or_else(|| InspectError::MediaType { digest, media_type: layer.media_type.clone() })?;
     let wrong = |reason| InspectError::Layer { digest, reason };
@@ -149,7 +153,7 @@ fn read(
     io::copy(&mut packed, &mut io::sink()).map_err(wrong)?;
     let (_, got) = packed.finish();
     if got != layer.blob() {
-        return Err(SourceError::Damaged { expected: digest, actual: got.digest, size: layer.size }.into());
+        return Err(SourceError::damaged(&layer.blob(), got).into());
     }
     let extracted = files.iter().fold(0, |sum: u64, file: &FileFacts| sum.saturating_add(file.size));
     Ok(LayerFiles { digest, component, compressed: layer.size, extracted, files })

@@ -52,7 +52,7 @@ pub struct Opened {
 
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidPlace {
-    #[error("`{0}` lacks a path: write it after the colon, as in oci:dist:TAG")]
+    #[error("`{0}` has no path: write it after the colon, as in oci:dist:TAG")]
     NoPath(String),
     #[error(transparent)]
     Reference(#[from] InvalidReference),
@@ -101,8 +101,13 @@ impl Place {
         if files::size(&path).is_some() {
             return Ok(Self::OciArchive { file: path, name });
         }
+        let as_path = text.starts_with(['.', '/']);
+        // One that is still to be written, or was mistyped.
+        if path.extension().is_some_and(|ending| ending == "tar") && (as_path || !text.contains('/')) {
+            return Ok(Self::OciArchive { file: path, name });
+        }
         // A folder that merely has the name of an image, such as `alpine`, is not meant.
-        if text.starts_with(['.', '/']) || !path.as_os_str().is_empty() && files::exists(&path.join("oci-layout")) {
+        if as_path || !path.as_os_str().is_empty() && files::exists(&path.join("oci-layout")) {
             return Ok(Self::Layout { folder: path, name });
         }
         Ok(Self::Registry(text.parse()?))
@@ -199,6 +204,9 @@ mod tests {
             (&path, format!("oci:{path}")),
             (&format!("{path}:v1"), format!("oci:{path}:v1")),
             (&format!("{path}/a:b.tar"), format!("oci-archive:{path}/a:b.tar")),
+            ("./new.tar", "oci-archive:./new.tar".to_owned()),
+            ("new.tar:v1", "oci-archive:new.tar:v1".to_owned()),
+            ("h.io/new.tar:v1", "h.io/new.tar:v1".to_owned()),
         ];
         for (text, expected) in cases {
             assert_eq!(Place::read(text).unwrap().to_string(), expected, "{text}");

@@ -30,7 +30,7 @@ pub fn platforms(source: &dyn Source, root: &Descriptor) -> Result<Vec<PlatformI
                 open.extend(manifests.iter().filter(honest).rev().cloned());
             }
             Some(Links::Image { config, layers }) => found.push(image(source, node, config, layers)?),
-            None => {}
+            Some(Links::Artifact { .. }) | None => {}
         }
     }
     Ok(found)

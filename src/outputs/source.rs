@@ -5,7 +5,11 @@
 //! delivers one reads manifests only to follow their descriptors ([`Links`]) and passes the bytes on as they are; what
 //! documents mean is left to `images`.
 
-use std::io::{self, Read, Seek as _, SeekFrom, Write};
+use std::{
+    cmp::Ordering,
+    fmt,
+    io::{self, Read, Seek as _, SeekFrom, Write},
+};
 
 use crate::{
     base::{Blob, Digest, Platform, digest::Hashing},
@@ -26,6 +30,11 @@ pub(super) const MOST_MANIFESTS: usize = 1024;
 pub trait Source: Send + Sync {
     /// The bytes of a blob from the offset `from` on. Readers check what they read against the digest.
     fn open(&self, blob: &Blob, from: u64) -> Result<Box<dyn Read + Send>, SourceError>;
+
+    /// The size of a blob in bytes, where that is known without reading it.
+    fn size(&self, _digest: &Digest) -> Option<u64> {
+        None
+    }
 }
 
 impl Source for Store {
@@ -33,6 +42,10 @@ impl Source for Store {
         let mut file = Store::open(self, &blob.digest)?;
         file.seek(SeekFrom::Start(from)).map_err(|source| SourceError::Read { digest: blob.digest, source })?;
         Ok(Box::new(file))
+    }
+
+    fn size(&self, digest: &Digest) -> Option<u64> {
+        self.blob(digest).map(|blob| blob.size)
     }
 }
 
@@ -45,10 +58,10 @@ pub enum SourceError {
     #[error("the image refers to the blob {digest}, which is not there: build or copy it again")]
     Missing { digest: Digest },
     #[error(
-        "the blob {expected} of the image is damaged: its bytes have the digest {actual} (expected {size} bytes): remove it \
-         and build or copy it again"
+        "the blob {} of the image should have {} bytes, but {found}: it or the manifest that names it is damaged: build or \
+         copy the image again", .expected.digest, .expected.size
     )]
-    Damaged { expected: Digest, actual: Digest, size: u64 },
+    Damaged { expected: Blob, found: Found },
     #[error("the manifest {digest} has {size} bytes, more than the {LARGEST_MANIFEST} that registries take")]
     LargeManifest { digest: Digest, size: u64 },
     #[error("reading the manifest {digest}: {reason}")]
@@ -59,7 +72,38 @@ pub enum SourceError {
     TooDeep { digest: Digest },
 }
 
+/// What a damaged blob is instead of what its descriptor says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Its size in bytes.
+    Size(u64),
+    /// It goes on where it should end; how far was not looked at.
+    More,
+    /// The digest of its bytes.
+    Digest(Digest),
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Size(size) => write!(f, "it has {size}"),
+            Self::More => f.write_str("it has more"),
+            Self::Digest(digest) => write!(f, "their digest is {digest}"),
+        }
+    }
+}
+
 impl SourceError {
+    /// The error for a blob that was read to its end, or beyond what was expected, and is `got`.
+    pub(super) fn damaged(expected: &Blob, got: Blob) -> Self {
+        let found = match got.size.cmp(&expected.size) {
+            Ordering::Less => Found::Size(got.size),
+            Ordering::Equal => Found::Digest(got.digest),
+            Ordering::Greater => Found::More,
+        };
+        Self::Damaged { expected: *expected, found }
+    }
+
     /// Whether the blob is simply not there.
     pub const fn is_missing(&self) -> bool {
         matches!(self, Self::Missing { .. } | Self::Store(StoreError::Missing { .. }))
@@ -109,10 +153,9 @@ pub struct Manifest {
 impl Manifest {
     /// Checks bytes against the descriptor that led to them.
     pub fn check(descriptor: Descriptor, bytes: Vec<u8>) -> Result<Self, SourceError> {
-        let actual = Digest::of(&bytes);
-        let expected = descriptor.blob();
-        if actual != expected.digest || bytes.len() as u64 != expected.size {
-            return Err(SourceError::Damaged { expected: expected.digest, actual, size: expected.size });
+        let (expected, got) = (descriptor.blob(), Blob { digest: Digest::of(&bytes), size: bytes.len() as u64 });
+        if got != expected {
+            return Err(SourceError::damaged(&expected, got));
         }
         let links = read_links(&descriptor, &bytes)?;
         Ok(Self { descriptor, bytes, links })
@@ -133,15 +176,23 @@ pub fn read_small(source: &dyn Source, blob: &Blob, limit: u64) -> Result<Vec<u8
     let mut bytes = Vec::new();
     let mut reader = source.open(blob, 0)?.take(blob.size + 1);
     reader.read_to_end(&mut bytes).map_err(|source| SourceError::Read { digest: blob.digest, source })?;
-    let actual = Digest::of(&bytes);
-    if actual == blob.digest && bytes.len() as u64 == blob.size {
-        return Ok(bytes);
+    let got = Blob { digest: Digest::of(&bytes), size: bytes.len() as u64 };
+    if got == *blob { Ok(bytes) } else { Err(SourceError::damaged(blob, got)) }
+}
+
+/// Compares a blob's size with its descriptor's, where the source knows it without reading. Whoever delivers blobs asks
+/// this before the first byte leaves: what cannot be right is not worth beginning, and whoever takes it would complain
+/// first and be blamed.
+pub(super) fn check_size(source: &dyn Source, blob: &Blob) -> Result<(), SourceError> {
+    match source.size(&blob.digest) {
+        Some(size) if size != blob.size => Err(SourceError::Damaged { expected: *blob, found: Found::Size(size) }),
+        _ => Ok(()),
     }
-    Err(SourceError::Damaged { expected: blob.digest, actual, size: blob.size })
 }
 
 /// Copies a whole blob and checks it. What was written is good only when this returns.
 pub fn copy_blob(source: &dyn Source, blob: &Blob, out: &mut dyn Write) -> Result<(), CopyError> {
+    check_size(source, blob)?;
     // One byte more than promised is enough to see that there are more.
     let mut reader = Hashing::new(source.open(blob, 0)?.take(blob.size.saturating_add(1)));
     let mut piece = vec![0; 128 << 10];
@@ -157,10 +208,7 @@ pub fn copy_blob(source: &dyn Source, blob: &Blob, out: &mut dyn Write) -> Resul
         out.write_all(&piece[..n]).map_err(CopyError::Write)?;
     }
     let (_, got) = reader.finish();
-    if got == *blob {
-        return Ok(());
-    }
-    Err(SourceError::Damaged { expected: blob.digest, actual: got.digest, size: blob.size }.into())
+    if got == *blob { Ok(()) } else { Err(SourceError::damaged(blob, got).into()) }
 }
 
 /// Why a copy failed: for want of the bytes, or of a place for them.
@@ -203,7 +251,8 @@ fn collect(source: &dyn Source, node: &Descriptor, depth: usize, found: &mut Vec
     }
     let manifest = Manifest::check(node.clone(), read_small(source, &node.blob(), LARGEST_MANIFEST)?)?;
     if let Links::Index { manifests } = &manifest.links {
-        for child in manifests {
+        // Entries of other types are allowed and say nothing to us (`image-index.md`): they travel as blobs.
+        for child in manifests.iter().filter(|child| child.is_document()) {
             collect(source, child, depth + 1, found)?;
         }
     }

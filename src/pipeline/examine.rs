@@ -7,12 +7,14 @@ use crate::{
     base::{Platform, progress::SharedProgress, size::Bytes},
     images::{LayoutEntry, PlatformImage},
     outputs::{
+        archive::ReadArchiveError,
         inspect::{self, InspectError},
-        place::{Opened, Place, called},
+        layout::LayoutError,
+        place::{OpenError, Opened, Place, called},
         platforms,
-        registry::Settings,
-        source::Source,
-        verify::{self, Report},
+        registry::{RegistryError, Settings},
+        source::{Source, SourceError},
+        verify::{self, Code, Finding, Report},
     },
     report::Contents,
 };
@@ -75,15 +77,38 @@ pub(super) fn inspected(place: &str, source: InspectError) -> PublishError {
     PublishError::Inspect { place: place.to_owned(), source }
 }
 
+/// Whether an image cannot be opened because it is not sound: that is a finding, and no failure to look for any.
+fn damage(error: &PublishError) -> Option<Code> {
+    match error {
+        PublishError::Open(
+            OpenError::Layout(LayoutError::Version { .. } | LayoutError::Index { .. } | LayoutError::Name { .. })
+            | OpenError::Archive(ReadArchiveError::Document { .. } | ReadArchiveError::Missing { .. }),
+        ) => Some(Code::PlaceMalformed),
+        PublishError::Registry(RegistryError::WrongDigest { .. }) => Some(Code::BlobDigest),
+        PublishError::Registry(RegistryError::Source(SourceError::Manifest { .. })) => Some(Code::DocumentMalformed),
+        _ => None,
+    }
+}
+
 /// Proves every image of a place; what each is called, with what was found.
 pub async fn verify(
     place: &Place,
     settings: &Settings,
     progress: &SharedProgress,
 ) -> Result<Vec<(String, Report)>, PublishError> {
-    let Opened { source, entries } = publish::open(place, settings, progress).await?;
+    let opened = publish::open(place, settings, progress).await;
     let listener = Arc::clone(progress);
     let place = place.to_string();
+    let Opened { source, entries } = match opened {
+        Ok(opened) => opened,
+        Err(error) => match damage(&error) {
+            Some(code) => {
+                let finding = Finding { code, subject: place.clone(), message: error.to_string() };
+                return Ok(vec![(place, Report::of(finding))]);
+            }
+            None => return Err(error),
+        },
+    };
     blocking("verifying", move || {
         let prove = |entry: &LayoutEntry| {
             let task = listener.start(&format!("verify {place} {}", called(entry)), None);

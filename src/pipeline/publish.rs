@@ -13,7 +13,9 @@ use crate::{
         size::Bytes,
     },
     host::files::{self, FileError, Pending},
-    images::{self, Descriptor, EncodeError, LayoutEntry, PlatformImage, reference::Reference},
+    images::{
+        self, Descriptor, EncodeError, InvalidRefName, LayoutEntry, PlatformImage, RefName, reference::Reference,
+    },
     inputs::store::Store,
     outputs::{
         archive::{Archive, ArchiveError},
@@ -48,17 +50,22 @@ pub enum PublishError {
     #[error(transparent)]
     Encode(#[from] EncodeError),
     #[error(
-        "{place} does not say what registry {} {} for: copy {} with `kletimg image copy {place}:NAME REGISTRY/REPOSITORY:TAG`",
-        names.join(", "), if names.len() == 1 { "is" } else { "are" }, if names.len() == 1 { "it" } else { "each" }
+        "{place} does not say which repository {} {} to: copy {} with `kletimg image copy {place}:NAME \
+         REGISTRY/REPOSITORY:TAG`", names.join(", "), if names.len() == 1 { "belongs" } else { "belong" },
+        if names.len() == 1 { "it" } else { "each" }
     )]
     Nameless { place: String, names: Vec<String> },
-    #[error("{place} has several images, and one is wanted: write one of their names after it: {}", names.join(", "))]
+    #[error("{place} holds several images: choose one by its name, as in {place}:NAME: {}", names.join(", "))]
     Several { place: String, names: Vec<String> },
-    #[error("an image in an archive for Docker is called by its whole name: write docker-archive:FILE:{example}")]
+    #[error("an image in a Docker archive needs its full name: write docker-archive:FILE:{example}")]
     NoReference { example: &'static str },
+    #[error("{reference} names another digest than the image's, {actual}: leave the digest out")]
+    OtherDigest { reference: Reference, actual: crate::base::Digest },
+    #[error("writing {place}: {source}")]
+    Name { place: String, source: InvalidRefName },
     #[error("reading {place}: {source}")]
     Inspect { place: String, source: InspectError },
-    #[error("{place} has no image for this platform: name one with --platform: {}", there.join(", "))]
+    #[error("{place} has no image for this platform: choose one with --platform: {}", there.join(", "))]
     Platform { place: String, there: Vec<String> },
     #[error(transparent)]
     Place(#[from] InvalidPlace),
@@ -77,6 +84,8 @@ impl PublishError {
             | Self::Several { .. }
             | Self::Nameless { .. }
             | Self::NoReference { .. }
+            | Self::OtherDigest { .. }
+            | Self::Name { .. }
             | Self::Platform { .. } => 2,
             _ => 1,
         }
@@ -194,17 +203,17 @@ pub async fn copy(
     match to {
         Place::Registry(reference) => {
             let entry = only(place, &opened)?;
-            let reference = match &reference.tag {
-                None if reference.digest.is_none() => reference.repository.tagged(reference.tag_or_latest()),
-                _ => reference.clone(),
-            };
-            let tags = [Tag::new(reference, entry.root.clone())];
+            let tags = [Tag::new(destination(reference, entry.root.digest)?, entry.root.clone())];
             let (settings, options) = registries;
             let outcome = push(settings, opened.source, &tags, options, Extent::Send, progress).await?;
-            Ok(outcome.tags.into_iter().map(|(reference, digest, _)| (reference.to_string(), digest)).collect())
+            let named = |reference: Reference| match &reference.tag {
+                Some(_) => reference.to_string(),
+                None => reference.repository.to_string(),
+            };
+            Ok(outcome.tags.into_iter().map(|(reference, digest, _)| (named(reference), digest)).collect())
         }
         Place::Layout { folder, name } => {
-            let entries = renamed(place, &opened, name.as_deref())?;
+            let entries = renamed((place, &opened), to, name.as_deref())?;
             let task = progress.start(&format!("copy to {to}"), None);
             let (store, folder, source, copied) = (store.clone(), folder.clone(), opened.source, entries.clone());
             let added =
@@ -214,7 +223,7 @@ pub async fn copy(
             Ok(entries.iter().map(named).collect())
         }
         Place::OciArchive { file, name } => {
-            let entries = renamed(place, &opened, name.as_deref())?;
+            let entries = renamed((place, &opened), to, name.as_deref())?;
             let (source, file, written) = (opened.source, file.clone(), entries.clone());
             let listener = Arc::clone(progress);
             blocking("writing an archive", move || oci_archive(source.as_ref(), &written, &file, listener.as_ref()))
@@ -222,9 +231,7 @@ pub async fn copy(
             Ok(entries.iter().map(named).collect())
         }
         Place::DockerArchive { file, name } => {
-            let entries = renamed(place, &opened, name.as_deref())?;
-            let no_reference = |_| PublishError::NoReference { example: "registry.example/kubelet:v1.26.0" };
-            let tags = as_tags(&place.to_string(), &entries).map_err(no_reference)?;
+            let tags = docker_tags(place, &opened, name.as_deref())?;
             let platform = platform.or_else(Platform::host).unwrap_or(Platform::Amd64);
             let (file, written, listener) = (file.clone(), tags.clone(), Arc::clone(progress));
             let source = opened.source;
@@ -237,10 +244,41 @@ pub async fn copy(
     }
 }
 
+/// What an image is to be called in a registry. A digest beside a tag only says what the image should be.
+fn destination(reference: &Reference, actual: crate::base::Digest) -> Result<Reference, PublishError> {
+    if reference.digest.is_some_and(|wanted| wanted != actual) {
+        return Err(PublishError::OtherDigest { reference: reference.clone(), actual });
+    }
+    Ok(match (&reference.tag, reference.digest) {
+        (None, Some(_)) => reference.clone(),
+        _ => reference.repository.tagged(reference.tag_or_latest()),
+    })
+}
+
+/// The images of a place as `docker load` is to name them.
+fn docker_tags(place: &Place, opened: &Opened, name: Option<&str>) -> Result<Vec<Tag>, PublishError> {
+    let no_reference = || PublishError::NoReference { example: "registry.example/kubelet:v1.26.0" };
+    let Some(name) = name else {
+        return as_tags(&place.to_string(), &opened.entries).map_err(|_| no_reference());
+    };
+    let reference: Reference = name.parse().map_err(InvalidPlace::from)?;
+    if reference.digest.is_some() {
+        return Err(no_reference());
+    }
+    let reference = reference.repository.tagged(reference.tag_or_latest());
+    Ok(vec![Tag::new(reference, only(place, opened)?.root.clone())])
+}
+
 /// The images of a place, the only one of them under another name if one is given.
-fn renamed(place: &Place, opened: &Opened, name: Option<&str>) -> Result<Vec<LayoutEntry>, PublishError> {
+fn renamed(
+    (place, opened): (&Place, &Opened),
+    to: &Place,
+    name: Option<&str>,
+) -> Result<Vec<LayoutEntry>, PublishError> {
     let Some(name) = name else { return Ok(opened.entries.clone()) };
     let entry = only(place, opened)?.clone();
+    // What cannot be a name there could not be found again.
+    name.parse::<RefName>().map_err(|source| PublishError::Name { place: to.to_string(), source })?;
     // A name with a registry is also the image's reference; a bare one leaves the reference as it was.
     let whole = name.contains('/') && name.parse::<Reference>().is_ok();
     let reference = if whole { Some(name.to_owned()) } else { entry.reference.clone() };

@@ -185,9 +185,9 @@ impl Smoking<'_> {
                 ),
             },
             Ran::Ended { code: 0, output } => match version {
-                Some(version) if !says(&output, version) => {
-                    Outcome::Failed { reason: format!("it says `{}`, the image is of {version}", first_line(&output)) }
-                }
+                Some(version) if !says(&output, version) => Outcome::Failed {
+                    reason: format!("it prints `{}`, but the image is for {version}", first_line(&output)),
+                },
                 _ => Outcome::Passed { printed: first_line(&output) },
             },
             Ran::Ended { code, output } => {

@@ -31,7 +31,7 @@ pub struct Cost {
 pub fn costs(new: &[PlatformImage], old: &[PlatformImage]) -> Vec<Cost> {
     new.iter()
         .map(|image| {
-            let before = old.iter().find(|old| old.platform == image.platform);
+            let before = old.iter().find(|old| old.platform.is_same(&image.platform));
             let there: BTreeSet<Digest> = before.iter().flat_map(|old| &old.layers).map(|layer| layer.digest).collect();
             let all: BTreeMap<Digest, u64> = image.layers.iter().map(|layer| (layer.digest, layer.size)).collect();
             let needed: Vec<u64> =
@@ -90,5 +90,9 @@ mod tests {
         assert_eq!((costs[0].bytes, costs[0].layers, costs[0].all_bytes, costs[0].all_layers), (30, 1, 130, 2));
         assert_eq!((costs[1].bytes, costs[1].updates), (130, false));
         assert!(costs_text(&costs).contains("30 B of 130 B"), "{}", costs_text(&costs));
+        // Docker's older indexes spell the variant out.
+        let mut spelled = after[1].clone();
+        spelled.platform.variant = Some("v8".to_owned());
+        assert_eq!(super::costs(&after[1..], &[spelled])[0].bytes, 0);
     }
 }

@@ -3,7 +3,8 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
+    time::Duration,
 };
 
 /// The host name that the fixture's URLs have; nothing answers to it.
@@ -140,6 +141,23 @@ pub fn fails(command: &mut Command, code: i32) -> String {
     assert_eq!(output.status.code(), Some(code), "{command:?}\n{stderr}");
     assert!(!stderr.contains("panicked"), "{stderr}");
     stderr
+}
+
+/// The most memory that a command held while it ran, in KiB, as far as the kernel's own record was read before its end.
+pub fn peak(command: &mut Command) -> u64 {
+    let mut child = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let (status, mut peak) = (format!("/proc/{}/status", child.id()), 0);
+    let ended = loop {
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        peak = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok()).unwrap_or(peak);
+        if let Some(ended) = child.try_wait().unwrap() {
+            break ended;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    assert!(ended.success() && peak > 0, "{command:?}");
+    peak
 }
 
 pub fn hex(bytes: &[u8]) -> String {

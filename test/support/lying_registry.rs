@@ -113,10 +113,11 @@ impl LyingRegistry {
         self.state.lock().unwrap()
     }
 
-    /// The requests with this method whose path has this part.
+    /// The requests with this method, or with any where it is `*`, whose path has this part.
     pub fn count(&self, method: &str, part: &str) -> usize {
         let prefix = format!("{method} ");
-        self.state().requests.iter().filter(|request| request.starts_with(&prefix) && request.contains(part)).count()
+        let fits = |request: &&String| method == "*" || request.starts_with(&prefix);
+        self.state().requests.iter().filter(fits).filter(|request| request.contains(part)).count()
     }
 
     /// One request; `None` closes the connection.

@@ -16,7 +16,7 @@ pub(in crate::cli) enum Image {
   kletimg image ls dist:v1.26.0-alpine3.22 --platform linux/arm/v7 --by component
   kletimg image ls docker.io/library/alpine:3.22 --by layer --format json")]
     Ls(Ls),
-    /// Prove images byte by byte: recompute every digest and size, and hold documents and files against each other
+    /// Verify images byte by byte: recompute every digest and size, and check documents and files against each other
     #[command(after_help = "Examples:
   kletimg image verify dist                          every tag of a layout
   kletimg image verify registry.example/kubelet:v1.26.0-alpine3.22
@@ -24,7 +24,7 @@ pub(in crate::cli) enum Image {
 
 Exit status 3 if anything is wrong; every finding has a stable code.")]
     Verify(Verify),
-    /// What files and bytes B has more, less or other than A
+    /// Compare two images: files and bytes added, removed and changed, by layer and component
     #[command(after_help = "Examples:
   kletimg image diff dist:v1.26.0-alpine3.22 dist:v1.26.1-alpine3.22
   kletimg image diff registry.example/kubelet:v1 dist:v1.26.0-alpine3.22 --platform linux/arm64")]
@@ -37,15 +37,16 @@ Exit status 3 if anything is wrong; every finding has a stable code.")]
   kletimg image copy dist:v1.26.0-alpine3.22 docker-archive:kubelet.tar --platform linux/arm64
   kletimg image copy registry.example/kubelet:v1.26.0 oci:there:v1.26.0")]
     Copy(Copy),
-    /// Run an image in the Docker Engine and see that every Kubernetes program in it says its version
+    /// Run an image in the Docker Engine and check that every Kubernetes program in it prints its version
     #[command(after_help = "Examples:
   kletimg image run dist:v1.26.0-alpine3.22
   kletimg image run registry.example/kubelet:v1.26.0 --platform linux/arm64
 
-Other platforms than the Engine's own run where binfmt_misc or a static user-mode QEMU is installed; where not, they are
-named as not run. Exit status 3 if a program does not run or says another version.")]
+Platforms other than the Engine's own run where binfmt_misc or a static user-mode QEMU is
+installed, and are reported as not run elsewhere. Exit status 3 if a program fails or prints
+another version.")]
     Run(Run),
-    /// The bytes that a device which has OLD must fetch for IMAGE, by platform
+    /// The bytes that a device with OLD must fetch for IMAGE, by platform
     #[command(after_help = "Example:
   kletimg image cost dist:v1.26.1-alpine3.22 --from dist:v1.26.0-alpine3.22")]
     Cost(Cost),
@@ -71,7 +72,7 @@ pub(in crate::cli) struct Ls {
     /// Which platform [default: that of this machine, or the only one]
     #[arg(long, value_name = "OS/ARCH")]
     pub(in crate::cli) platform: Option<Platform>,
-    /// What to add up
+    /// What to list
     #[arg(long, value_enum, default_value_t)]
     pub(in crate::cli) by: Sizes,
     #[arg(long, value_enum, default_value_t)]

@@ -8,7 +8,7 @@ use clap::Args;
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Registries")]
 pub(in crate::cli) struct Registries {
-    /// Allow this registry plain HTTP, or a certificate that nobody vouches for (repeated)
+    /// Allow plain HTTP, or a certificate that cannot be verified, for this registry (repeated)
     #[arg(long, value_name = "HOST[:PORT]")]
     pub(in crate::cli) insecure_registry: Vec<String>,
 }

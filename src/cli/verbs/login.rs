@@ -89,7 +89,7 @@ fn password() -> Result<Secret, Failure> {
     let password = text.strip_suffix('\n').unwrap_or(&text);
     let password = password.strip_suffix('\r').unwrap_or(password);
     if password.is_empty() || password.len() as u64 > LONGEST_PASSWORD {
-        return Err(Failure::Usage("there is no password on standard input, or far too much to be one".to_owned()));
+        return Err(Failure::Usage("the password on standard input is empty, or longer than 64 KiB".to_owned()));
     }
     Ok(Secret::new(password))
 }

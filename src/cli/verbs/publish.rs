@@ -68,8 +68,13 @@ pub(super) fn load(session: &Session, args: &args::Load) -> Result<ExitCode, Fai
             super::print_json(&json!({ "host": host, "images": images }))?;
         }
     }
-    session.progress.note(&format!("{} images loaded into {host}", loaded.len()));
+    note_loaded(session, loaded.len());
     Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn note_loaded(session: &Session, count: usize) {
+    let images = if count == 1 { "image" } else { "images" };
+    session.progress.note(&format!("{count} {images} loaded into {}", session.docker_host()));
 }
 
 /// The tags of a layout that a filter leaves.

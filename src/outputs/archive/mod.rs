@@ -14,7 +14,7 @@ use std::{
 use super::source::{self, CopyError, Manifest, Source, SourceError, Tag};
 use crate::{
     base::{Blob, Digest, Platform},
-    images::{self, Descriptor, DockerImage, EncodeError, LayoutEntry, Links},
+    images::{self, DockerImage, EncodeError, LayoutEntry, Links},
 };
 
 pub use read::{ArchiveFile, ReadArchiveError};
@@ -49,7 +49,7 @@ impl Archive {
         let mut blobs = BTreeSet::new();
         for entry in entries {
             for manifest in source::manifests(source, &entry.root)? {
-                add_blobs(&manifest, &mut blobs);
+                add_blobs(source, &manifest, &mut blobs)?;
             }
         }
         Ok(Self { files: layout(entries.to_vec(), None, blobs)?, images: BTreeMap::new() })
@@ -62,7 +62,7 @@ impl Archive {
         let mut images = BTreeMap::new();
         for tag in tags {
             let manifest = source::for_platform(source, &tag.root, platform)?;
-            add_blobs(&manifest, &mut blobs);
+            add_blobs(source, &manifest, &mut blobs)?;
             entries.push(LayoutEntry { root: manifest.descriptor.clone(), ..LayoutEntry::from(tag) });
             let Links::Image { config, layers } = &manifest.links else { continue };
             let name = tag.reference.to_string();
@@ -152,12 +152,16 @@ fn named(mut entries: Vec<LayoutEntry>) -> Result<Vec<LayoutEntry>, ArchiveError
     }
 }
 
-fn add_blobs(manifest: &Manifest, blobs: &mut BTreeSet<Blob>) {
+fn add_blobs(source: &dyn Source, manifest: &Manifest, blobs: &mut BTreeSet<Blob>) -> Result<(), SourceError> {
     blobs.insert(manifest.descriptor.blob());
-    if let Links::Image { config, layers } = &manifest.links {
-        let carried = layers.iter().filter(|layer| !layer.is_foreign());
-        blobs.extend(std::iter::once(config).chain(carried).map(Descriptor::blob));
+    let is_index = matches!(manifest.links, Links::Index { .. });
+    let children = manifest.links.children().into_iter();
+    // The documents below an index come here themselves.
+    for child in children.filter(|child| !(child.is_foreign() || is_index && child.is_document())) {
+        source::check_size(source, &child.blob())?;
+        blobs.insert(child.blob());
     }
+    Ok(())
 }
 
 fn layout(

@@ -41,7 +41,7 @@ enum Place {
 pub enum ReadArchiveError {
     #[error(transparent)]
     File(#[from] FileError),
-    #[error("reading {}: it is no tar archive: {source}: unpack it first if it is compressed", path.display())]
+    #[error("reading {}: it is not a tar archive{}: unpack it first if it is compressed", path.display(), of_system(source))]
     Tar { path: PathBuf, source: io::Error },
     #[error("reading {}: it holds more than {MOST_FILES} files, so it is no archive of images", path.display())]
     TooMany { path: PathBuf },
@@ -56,6 +56,11 @@ pub enum ReadArchiveError {
     Missing { path: PathBuf, name: String },
     #[error(transparent)]
     Encode(#[from] EncodeError),
+}
+
+/// What the system says is wrong. The tar library's own words quote the file, which may be anything.
+fn of_system(error: &io::Error) -> String {
+    if error.raw_os_error().is_some() { format!(" ({error})") } else { String::new() }
 }
 
 /// Files of a tar by name: regular ones by place, links by what they lead to.
@@ -153,6 +158,13 @@ impl Source for ArchiveFile {
                 Ok(Box::new(reader.map_err(|error| SourceError::Read { digest, source: error.source })?))
             }
         }
+    }
+
+    fn size(&self, digest: &Digest) -> Option<u64> {
+        self.blobs.get(digest).map(|place| match place {
+            Place::Here(bytes) => bytes.len() as u64,
+            Place::Slice(_, size) => *size,
+        })
     }
 }
 

@@ -71,7 +71,7 @@ pub enum EngineError {
     Run { image: String, reason: String },
     #[error("running {image} in the Docker Engine: it did not end within {seconds} s")]
     Slow { image: String, seconds: u64 },
-    #[error("the Docker Engine took {reference} but has {actual} under that name, not {expected}: look into its logs")]
+    #[error("the Docker Engine accepted {reference} but has {actual} under that name, not {expected}: check its logs")]
     Differs { reference: String, expected: Digest, actual: String },
     #[error(transparent)]
     Archive(#[from] ArchiveError),

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::{BLOBS, INDEX, LayoutError, MARKER};
 use crate::{
-    base::Blob,
+    base::{Blob, Digest},
     host::files,
     images::{self, LONGEST, LayoutEntry, RefName, annotation},
     outputs::source::{Source, SourceError},
@@ -56,6 +56,10 @@ impl Source for Layout {
         let mut file = files::open(&path).map_err(|error| SourceError::Read { digest, source: error.source })?;
         file.seek(SeekFrom::Start(from)).map_err(|source| SourceError::Read { digest, source })?;
         Ok(Box::new(file))
+    }
+
+    fn size(&self, digest: &Digest) -> Option<u64> {
+        files::size(&self.folder.join(BLOBS).join(digest.hex()))
     }
 }
 

@@ -24,11 +24,11 @@ pub enum RegistryError {
          --insecure-registry {host}"
     )]
     PlainHttp { host: String, reason: String },
-    #[error("{host} answers {status} at /v2/, so it is no container registry: check the name")]
+    #[error("{host} answers {status} at /v2/: it is not a container registry: check the name")]
     NotARegistry { host: String, status: u16 },
     #[error("{doing}: the connection broke: {reason}")]
     Broken { doing: String, reason: String },
-    #[error("{doing}: nothing moved for {} s", after.as_secs())]
+    #[error("{doing}: no data for {} s", after.as_secs())]
     Stalled { doing: String, after: Duration },
     #[error("{doing}: the registry answers {status}{detail}")]
     Busy { doing: String, status: u16, detail: String, wait: Option<Duration> },
@@ -37,12 +37,22 @@ pub enum RegistryError {
     )]
     MustWait { doing: String, wait: Duration },
     #[error(
-        "{last} (after {attempts} attempts: the registry or the network is in trouble; what was sent is kept, push again)"
+        "{last} (gave up after {attempts} attempts: check the registry and the network, then try again; blobs that were sent \
+         are kept)"
     )]
     GaveUp { attempts: u32, last: Box<RegistryError> },
     #[error("{doing}: the registry answers {status}{detail}")]
     Refused { doing: String, status: u16, detail: String },
-    #[error("{doing}: {host} has no room left ({status}{detail}): free space there, then push again")]
+    #[error(
+        "{doing}: {host}, or a proxy before it, limits the size of uploads (413{detail}): raise that limit, such as \
+         client_max_body_size of nginx"
+    )]
+    TooBig { doing: String, host: String, detail: String },
+    #[error(
+        "{doing}: {host} does not take this (405{detail}): it may be read-only, or a mirror: push to another registry"
+    )]
+    Unsupported { doing: String, host: String, detail: String },
+    #[error("{doing}: {host} is out of disk space ({status}{detail}): free space there, then push again")]
     Full { doing: String, host: String, status: u16, detail: String },
     #[error("{doing}: not logged in to {host}{detail}: run `kletimg login {host}`")]
     LoginNeeded { doing: String, host: String, detail: String },
@@ -54,20 +64,20 @@ pub enum RegistryError {
     #[error("{doing}: {host} does not allow that{user}{detail}: ask for push rights, or log in as another user")]
     Forbidden { doing: String, host: String, user: String, detail: String },
     #[error(
-        "{doing}: the registry has no such thing{detail}: check the name; some registries want a repository created first"
+        "{doing}: not found in the registry{detail}: check the name; some registries require the repository to be created first"
     )]
     NotFound { doing: String, detail: String },
-    #[error("the registry sends tokens from {realm}, which is not encrypted: no login is sent there")]
+    #[error("the registry's token service {realm} is not encrypted: no login is sent there")]
     UnsafeRealm { realm: String },
-    #[error("{doing}: the answer has no {header} header: the registry does not keep to the distribution specification")]
+    #[error("{doing}: the answer has no {header} header: the registry does not follow the distribution specification")]
     NoHeader { doing: String, header: &'static str },
-    #[error("{doing}: the {header} header of the answer makes no sense: `{value}`")]
+    #[error("{doing}: the {header} header of the answer is invalid: `{value}`")]
     BadHeader { doing: String, header: &'static str, value: String },
-    #[error("{doing}: the registry redirects too often, or to a place that is not encrypted: {to}")]
+    #[error("{doing}: too many redirects, or one to an address that is not encrypted: {to}")]
     BadRedirect { doing: String, to: String },
     #[error("{doing}: expected the digest {expected}, the registry has {actual}")]
     WrongDigest { doing: String, expected: Digest, actual: String },
-    #[error("{doing}: the registry took the blob but does not have it: nothing was tagged; look into its logs")]
+    #[error("{doing}: the registry accepted it but does not have it: nothing was tagged; check the registry's logs")]
     Lost { doing: String },
     #[error("{doing}: the answer is larger than the {limit} bytes that are taken")]
     TooLarge { doing: String, limit: u64 },
@@ -76,11 +86,12 @@ pub enum RegistryError {
     #[error("{doing}: writing what was fetched: {source}")]
     Sink { doing: String, source: std::io::Error },
     #[error(
-        "{} would move, which is refused so that no published version is silently replaced: {}: push with --overwrite if that is \
-         meant", if conflicts.len() == 1 { "a tag" } else { "tags" }, list(conflicts)
+        "{} with another digest, and no published version is silently replaced: {}: push with --overwrite to move {}",
+        if conflicts.len() == 1 { "a tag exists" } else { "tags exist" }, list(conflicts),
+        if conflicts.len() == 1 { "it" } else { "them" }
     )]
     TagExists { conflicts: Vec<Conflict> },
-    #[error("{reference} is to be pushed twice, with different contents")]
+    #[error("{reference} would be pushed twice with different contents: give the tags different names")]
     Ambiguous { reference: Reference },
     #[error(transparent)]
     Credentials(#[from] CredentialsError),

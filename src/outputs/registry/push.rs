@@ -223,6 +223,9 @@ impl Target {
                 manifests.push(manifest);
             }
         }
+        for blob in &blobs {
+            source::check_size(source, blob)?;
+        }
         let jobs = jobs.max(1);
         let registry = &registry;
         let there: Vec<_> = tags.iter().map(|tag| registry.tag_digest(&tag.reference)).collect();

@@ -71,7 +71,7 @@ impl Remote {
     fn keep(&mut self, manifest: Manifest) -> Vec<Descriptor> {
         let further = match manifest.links {
             Links::Index { manifests } => manifests.into_iter().filter(Descriptor::is_document).collect(),
-            Links::Image { .. } => Vec::new(),
+            Links::Image { .. } | Links::Artifact { .. } => Vec::new(),
         };
         self.manifests.insert(manifest.descriptor.digest, manifest.bytes);
         further

@@ -184,6 +184,8 @@ impl Http {
             401 => RegistryError::LoginNeeded { doing, host, detail },
             403 => RegistryError::Forbidden { doing, host, user, detail },
             404 => RegistryError::NotFound { doing, detail },
+            405 => RegistryError::Unsupported { doing, host, detail },
+            413 => RegistryError::TooBig { doing, host, detail },
             status @ (408 | 429 | 500 | 502 | 503 | 504) => RegistryError::Busy { doing, status, detail, wait },
             status => RegistryError::Refused { doing, status, detail },
         }

@@ -99,7 +99,6 @@ fn read_pieces(
     mut take: impl FnMut(Vec<u8>) -> bool,
 ) -> Result<(), SourceError> {
     let whole = from == 0 && to == blob.size;
-    let damaged = |actual| SourceError::Damaged { expected: blob.digest, actual, size: blob.size };
     let mut reader = Hashing::new(source.open(blob, from)?);
     let mut left = to - from;
     while left > 0 {
@@ -107,18 +106,19 @@ fn read_pieces(
         match reader.read_exact(&mut piece) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(damaged(reader.finish().1.digest));
+                let (_, got) = reader.finish();
+                return Err(SourceError::damaged(blob, Blob { size: from + got.size, ..got }));
             }
             Err(source) => return Err(SourceError::Read { digest: blob.digest, source }),
         }
         left -= piece.len() as u64;
         if whole && left == 0 {
-            let actual = reader.finish().1.digest;
-            if actual == blob.digest {
+            let (_, got) = reader.finish();
+            if got == *blob {
                 take(piece);
                 return Ok(());
             }
-            return Err(damaged(actual));
+            return Err(SourceError::damaged(blob, got));
         }
         if !take(piece) {
             return Ok(());

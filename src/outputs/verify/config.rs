@@ -44,7 +44,7 @@ impl Verifier<'_> {
     pub(super) fn config(&mut self, node: &Descriptor, config: &Descriptor, layers: usize) -> Option<Config> {
         let subject = format!("config {}", config.digest);
         if !CONFIGS.contains(&config.media_type.as_str()) {
-            let message = format!("`{}` is no media type of an image's config", config.media_type.escape_debug());
+            let message = format!("`{}` is not a media type of image configs", config.media_type.escape_debug());
             self.find(Code::MediaType, &subject, message);
         }
         let bytes = self.small(&config.blob(), &subject)?;

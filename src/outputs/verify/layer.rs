@@ -1,7 +1,7 @@
 //! One layer, read to its end: its `diff_id`, and what in it could harm or mislead whoever unpacks it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Read},
 };
 
@@ -99,6 +99,7 @@ impl<R: Read> Read for Noticing<'_, R> {
 
 fn examine<R: Read>(archive: &mut tar::Archive<R>, facts: &mut LayerFacts) -> io::Result<()> {
     let mut seen = BTreeMap::new();
+    let mut ways_out = BTreeSet::new();
     entries::each(archive, &mut |mut member| {
         let path = facts.path(&member.path);
         let is_folder = member.kind.is_dir();
@@ -109,15 +110,52 @@ fn examine<R: Read>(archive: &mut tar::Archive<R>, facts: &mut LayerFacts) -> io
             facts.problem(Code::PathDuplicate, &path, "the layer holds it twice");
         }
         let link = member.link.as_deref().unwrap_or_default();
-        if member.kind.is_hard_link() && entries::escapes(link) {
+        if member.kind.is_hard_link() && (entries::escapes(link) || goes_through(&entries::shown(link), &ways_out)) {
             let link = String::from_utf8_lossy(link).escape_debug().to_string();
-            facts.problem(Code::LinkEscapes, &path, format!("it is a hard link to `{link}`"));
+            facts.problem(
+                Code::LinkEscapes,
+                &path,
+                format!("it is a hard link to `{link}`, outside the root file system"),
+            );
+        }
+        if goes_through(&path, &ways_out) {
+            facts.problem(Code::LinkEscapes, &path, "it lies behind a symbolic link of the layer that leaves the root");
+        }
+        // A link that leads out is harmless until something is written through it: containers resolve it in their root.
+        if member.kind.is_symlink() && leaves(&path, link) {
+            ways_out.insert(path.clone());
+        } else {
+            ways_out.remove(&path);
         }
         if member.kind.is_block_special() || member.kind.is_character_special() {
             facts.problem(Code::PathDevice, &path, "it is a device node");
         }
-        if member.kind.is_file() { facts.program(&path, &mut member.body) } else { Ok(()) }
+        // Data may be anything: compilers have programs for every machine among their tests.
+        let runs = member.mode & 0o111 != 0 || path.rsplit('/').next().is_some_and(|name| name.contains(".so"));
+        if member.kind.is_file() && runs { facts.program(&path, &mut member.body) } else { Ok(()) }
     })
+}
+
+/// Whether a folder above the path is one of these links.
+fn goes_through(path: &str, links: &BTreeSet<String>) -> bool {
+    !links.is_empty() && path.match_indices('/').any(|(end, _)| links.contains(&path[..end]))
+}
+
+/// Whether a symbolic link leads out of the root for an unpacker that follows it outside of a container.
+fn leaves(path: &str, target: &[u8]) -> bool {
+    if target.starts_with(b"/") {
+        return true;
+    }
+    let mut depth = path.matches('/').count();
+    for part in target.split(|c| *c == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." if depth == 0 => return true,
+            b".." => depth -= 1,
+            _ => depth += 1,
+        }
+    }
+    false
 }
 
 impl LayerFacts {
@@ -130,7 +168,9 @@ impl LayerFacts {
     /// The one form of a path, with what is wrong with it noted.
     fn path(&mut self, bytes: &[u8]) -> String {
         let path = entries::shown(bytes);
-        if entries::escapes(bytes) {
+        // A whiteout removes what its name says, which must be a name.
+        let name = bytes.rsplit(|c| *c == b'/').next().and_then(|name| name.strip_prefix(b".wh."));
+        if entries::escapes(bytes) || name.is_some_and(|hidden| [&b""[..], b".", b".."].contains(&hidden)) {
             let text = String::from_utf8_lossy(bytes).escape_debug().to_string();
             self.problem(Code::PathEscapes, &text, "it leaves the root file system");
         }
@@ -160,6 +200,22 @@ impl LayerFacts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn links_that_lead_out_are_told_from_others() {
+        for (path, target) in [("a", "/etc"), ("a", ".."), ("a/b", "../.."), ("a/b", "../c/../../x"), ("a", "b/../..")]
+        {
+            assert!(leaves(path, target.as_bytes()), "{path} -> {target}");
+        }
+        for (path, target) in [("a", "b"), ("a/b", ".."), ("a/b/c", "../../d"), ("lib", "usr/lib"), ("a", "./b/..")] {
+            assert!(!leaves(path, target.as_bytes()), "{path} -> {target}");
+        }
+        let links = BTreeSet::from(["a/b".to_owned()]);
+        assert!(goes_through("a/b/c", &links) && goes_through("a/b/c/d", &links));
+        assert!(
+            !goes_through("a/b", &links) && !goes_through("a/bc/d", &links) && !goes_through("a/b/c", &BTreeSet::new())
+        );
+    }
 
     #[test]
     fn a_processor_runs_its_own_programs_and_its_forebears() {

@@ -98,10 +98,12 @@ codes! {
     PathDuplicate = "path-duplicate",
     /// A device node.
     PathDevice = "path-device",
-    /// A hard link to something outside the root file system.
+    /// A link to something outside the root file system, or a path that goes through one.
     LinkEscapes = "link-escapes",
     /// A program or library for another machine than the platform's.
     ElfMachine = "elf-machine",
+    /// A layout or archive whose own files do not say what is in it.
+    PlaceMalformed = "place-malformed",
 }
 
 impl fmt::Display for Code {
@@ -125,6 +127,13 @@ pub struct Report {
     /// Blobs that were read, and their bytes.
     pub blobs: usize,
     pub bytes: u64,
+}
+
+impl Report {
+    /// Of images that could not even be found, for this reason.
+    pub fn of(finding: Finding) -> Self {
+        Self { findings: vec![finding], ..Self::default() }
+    }
 }
 
 /// Looks at everything that `root` leads to.
@@ -158,7 +167,7 @@ impl Verifier<'_> {
             return self.find(Code::IndexTooDeep, subject, "the index holds too many levels or manifests");
         }
         if !node.is_document() {
-            let message = format!("`{}` is no media type of a manifest or index", node.media_type.escape_debug());
+            let message = format!("`{}` is not a media type of manifests or indexes", node.media_type.escape_debug());
             self.find(Code::MediaType, &subject, message);
         }
         if !self.seen.insert(node.digest) {
@@ -167,7 +176,14 @@ impl Verifier<'_> {
         let Some(bytes) = self.small(&node.blob(), &subject) else { return };
         match Links::read(&bytes, &node.media_type) {
             Ok(Links::Index { manifests }) => self.index(&manifests, &subject, depth),
-            Ok(Links::Image { config, layers }) => self.image(node, &config, &layers),
+            Ok(Links::Image { config, layers }) => {
+                if depth > 1 && node.platform.is_none() {
+                    let message = "its index entry has no platform, so clients cannot select it";
+                    self.find(Code::PlatformMissing, &subject, message);
+                }
+                self.image(node, &config, &layers);
+            }
+            Ok(Links::Artifact { blobs }) => self.plain_blobs(&blobs),
             Err(error) => self.find(Code::DocumentMalformed, &subject, error.to_string()),
         }
     }
@@ -175,16 +191,11 @@ impl Verifier<'_> {
     fn index(&mut self, manifests: &[Descriptor], subject: &str, depth: usize) {
         let mut platforms = BTreeSet::new();
         for child in manifests {
-            match &child.platform {
-                Some(platform) if !platforms.insert(platform) && !platform.is_unknown() => {
-                    self.find(Code::PlatformDuplicate, subject, format!("two manifests are for {platform}"));
-                }
-                None if child.is_document() && !child.is_index() => {
-                    let message =
-                        format!("the manifest {} has no platform, so that clients cannot choose it", child.digest);
-                    self.find(Code::PlatformMissing, subject, message);
-                }
-                _ => {}
+            if let Some(platform) = &child.platform
+                && !platforms.insert(platform)
+                && !platform.is_unknown()
+            {
+                self.find(Code::PlatformDuplicate, subject, format!("two manifests are for {platform}"));
             }
             self.document(child, depth + 1);
         }
@@ -193,9 +204,7 @@ impl Verifier<'_> {
     fn image(&mut self, node: &Descriptor, config: &Descriptor, layers: &[Descriptor]) {
         // BuildKit's attestations are manifests whose layers are statements, for a platform that nobody has.
         if node.platform.as_ref().is_some_and(OciPlatform::is_unknown) {
-            for descriptor in std::iter::once(config).chain(layers) {
-                self.plain_blob(&descriptor.blob());
-            }
+            self.plain_blobs(std::iter::once(config).chain(layers));
             return;
         }
         let config = self.config(node, config, layers.len());
@@ -226,7 +235,7 @@ impl Verifier<'_> {
 
     fn layer(&mut self, layer: &Descriptor, subject: &str) -> LayerFacts {
         let Some(compression) = entries::compression(&layer.media_type) else {
-            let message = format!("`{}` is no media type of a layer", layer.media_type.escape_debug());
+            let message = format!("`{}` is not a media type of layers", layer.media_type.escape_debug());
             self.find(Code::MediaType, subject, message);
             self.plain_blob(&layer.blob());
             return LayerFacts::default();
@@ -246,6 +255,12 @@ impl Verifier<'_> {
         self.finish(rest, &layer.blob(), subject);
         self.layers.insert(layer.digest, facts.clone());
         facts
+    }
+
+    fn plain_blobs<'a>(&mut self, descriptors: impl IntoIterator<Item = &'a Descriptor>) {
+        for descriptor in descriptors.into_iter().filter(|descriptor| !descriptor.is_foreign()) {
+            self.plain_blob(&descriptor.blob());
+        }
     }
 
     /// A blob whose meaning is not ours to judge.

@@ -103,7 +103,7 @@ impl Deliveries {
         }
         if args.deliver.load {
             let loaded = delivery::load(session.docker_host(), source, &tags, None, &session.progress).await?;
-            session.progress.note(&format!("{} images loaded into {}", loaded.len(), session.docker_host()));
+            publish::note_loaded(session, loaded.len());
         }
         publish::write_files(&args.files, &publish::facts(&tags, &built.tags))
     }

@@ -31,7 +31,8 @@ pub(super) fn run(session: &Session, args: &Image) -> Result<ExitCode, Failure> 
 fn registries(session: &Session, reading: &Reading) -> Result<Settings, Failure> {
     let mut settings = session.registries(&reading.registries, &reading.ca)?;
     for mirror in &reading.registry_mirror {
-        let wrong = || Failure::Usage(format!("`{mirror}` is no mirror\n  help: write docker.io=mirror.lan:5000/hub"));
+        let wrong =
+            || Failure::Usage(format!("`{mirror}` is not a mirror\n  help: write docker.io=mirror.lan:5000/hub"));
         let (registry, host) = mirror.split_once('=').ok_or_else(wrong)?;
         let registry = read_registry(registry).map_err(|_| wrong())?;
         let host = host.trim_end_matches('/');

@@ -51,7 +51,8 @@ fn text(reports: &[(String, String, Report)]) -> String {
             1 => "1 finding".to_owned(),
             count => format!("{count} findings"),
         };
-        let platforms = report.platforms.join(", ");
+        let platforms =
+            if report.platforms.is_empty() { "no platform".to_owned() } else { report.platforms.join(", ") };
         let _ = writeln!(text, "{image}: {outcome}: {platforms}; {} blobs, {} read", report.blobs, Bytes(report.bytes));
     }
     text
