@@ -20,6 +20,8 @@ use crate::base::{Blob, Digest, Epoch, digest::NotADigest};
 /// What a release file says, as [`Release::parse`] reads it from signed text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Release {
+    /// Whose archive it is: `Debian`, or `Debian Backports`. Empty where it does not say.
+    pub origin: String,
     pub suite: String,
     pub codename: String,
     pub date: Epoch,
@@ -69,6 +71,11 @@ pub enum ReleaseError {
         "the mirror answers for the suite {suite} ({codename}) where {asked} was asked for: correct the suite's name"
     )]
     OtherSuite { asked: String, suite: String, codename: String },
+    #[error(
+        "this is the archive of {origin}, not Debian's: if it is what you want, write its address as `mirror` in the base \
+         definition, with its `keys`"
+    )]
+    OtherOrigin { origin: String },
     #[error(
         "the release file of {suite} was valid until {} and it is {}: the mirror is out of date (take another), or \
          this machine's clock is wrong", until.rfc3339(), now.rfc3339()
@@ -127,6 +134,7 @@ impl Release {
         let words = |name| get(name).unwrap_or_default().split_ascii_whitespace().map(str::to_owned).collect();
         let yes = |name| get(name) == Some("yes");
         Ok(Self {
+            origin: text("Origin"),
             suite: text("Suite"),
             codename: text("Codename"),
             date: date::parse(get("Date").ok_or(ReleaseError::Lacks("Date"))?)?,
@@ -150,6 +158,15 @@ impl Release {
         }
         let (suite, codename) = (self.suite.clone(), self.codename.clone());
         Err(ReleaseError::OtherSuite { asked: asked.to_owned(), suite, codename })
+    }
+
+    /// Whether this is Debian's own archive, as far as it says whose it is. A machine's apt has sources of other
+    /// publishers, whose suites may be called like Debian's; a caller whose user named the mirror does not ask.
+    pub fn check_origin(&self) -> Result<(), ReleaseError> {
+        if self.origin.is_empty() || self.origin.split(' ').next() == Some("Debian") {
+            return Ok(());
+        }
+        Err(ReleaseError::OtherOrigin { origin: self.origin.clone() })
     }
 
     /// Whether this state of the suite may be believed now. A caller that wants an old state on purpose (a lock, a

@@ -210,18 +210,19 @@ impl Fetcher {
 
     /// A file of at most `limit` bytes that is not stored, such as an index. Nothing has verified it.
     pub async fn small(&self, what: &str, url: &str, limit: u64) -> Result<Vec<u8>, FetchError> {
-        let accept = |_: &[u8]| Ok::<_, std::convert::Infallible>(());
+        let accept = |_: &str, _: &[u8]| Ok::<_, std::convert::Infallible>(());
         Ok(self.small_accepted(what, url, limit, accept).await?.0)
     }
 
-    /// A file of at most `limit` bytes that is not stored and whose size nobody knows. `accept` says whether its bytes
-    /// are right; a mirror whose file it refuses is passed over for the next.
+    /// A file of at most `limit` bytes that is not stored and whose size nobody knows. `accept` is given the address that
+    /// was asked and its bytes and says whether they are right; a mirror whose file it refuses is passed over for the
+    /// next.
     pub async fn small_accepted<T, E: std::fmt::Display>(
         &self,
         what: &str,
         url: &str,
         limit: u64,
-        accept: impl Fn(&[u8]) -> Result<T, E>,
+        accept: impl Fn(&str, &[u8]) -> Result<T, E>,
     ) -> Result<(Vec<u8>, T), FetchError> {
         let _permit = self.permits.acquire().await;
         let mut tried = Vec::new();
@@ -230,7 +231,7 @@ impl Fetcher {
             let why = match self.receive(&target, Bound::AtMost(limit), sink).await? {
                 Ok((sink, _)) => {
                     let bytes = sink.into_bytes();
-                    match accept(&bytes) {
+                    match accept(&target, &bytes) {
                         Ok(value) => return Ok((bytes, value)),
                         Err(refusal) => Why::Refused(refusal.to_string()),
                     }
