@@ -15,7 +15,10 @@ use super::{
     stanza::{MalformedLine, stanzas},
     universe::Pin,
 };
-use crate::base::{Blob, Digest, Epoch, digest::NotADigest};
+use crate::{
+    base::{Blob, Digest, Epoch, digest::NotADigest},
+    inputs::archive::{self, Compression},
+};
 
 /// What a release file says, as [`Release::parse`] reads it from signed text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,14 +36,6 @@ pub struct Release {
     pub pin: Pin,
     /// Digest and size in bytes of every file, by its path below the suite's folder.
     pub files: BTreeMap<String, Blob>,
-}
-
-/// How an index is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    Xz,
-    Gzip,
-    None,
 }
 
 /// An index in one of the ways it is stored.
@@ -252,21 +247,16 @@ impl IndexFile {
         if self.contents.size > LARGEST {
             return Err(IndexError::TooLarge { path: self.path.clone(), size: self.contents.size });
         }
-        let text = match self.compression {
-            Compression::None => stored.to_vec(),
-            Compression::Gzip => self.decompress(flate2::read::MultiGzDecoder::new(stored))?,
-            Compression::Xz => self.decompress(lzma_rust2::XzReader::new(stored, true))?,
-        };
+        let text = self.decompress(stored)?;
         self.check("the decompressed bytes", &text, self.contents)?;
         String::from_utf8(text).map_err(|_| IndexError::NotUtf8 { path: self.path.clone() })
     }
 
     /// Reads at most one byte more than was promised, which is enough to see that it is too much.
-    fn decompress(&self, reader: impl Read) -> Result<Vec<u8>, IndexError> {
+    fn decompress(&self, stored: &[u8]) -> Result<Vec<u8>, IndexError> {
         let mut bytes = Vec::new();
-        reader
-            .take(self.contents.size + 1)
-            .read_to_end(&mut bytes)
+        archive::decoder(stored, self.compression)
+            .and_then(|reader| reader.take(self.contents.size + 1).read_to_end(&mut bytes))
             .map_err(|source| IndexError::Decompress { path: self.path.clone(), source })?;
         Ok(bytes)
     }

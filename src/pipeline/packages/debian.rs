@@ -24,7 +24,6 @@ use crate::{
             source_packages::{self, SourcePackageError},
             universe::{Offer, Universe, UniverseError},
         },
-        fetch::FetchError,
         store::Store,
     },
     matrix::{Base, DebianRoot, Kept, Located},
@@ -54,9 +53,9 @@ pub enum DebianError {
     #[error("the source package {package} {version} has no upstream tarball, or several: it has {}", files.join(", "))]
     NoTarball { package: String, version: String, files: Vec<String> },
     #[error(
-        "no mirror of {archive} has a suite `{suite}`: correct `suite` in {at}, or name a mirror that has it ({source})"
+        "no mirror of {archive} has a suite `{suite}` ({places}): correct `suite` in {at}, or name a mirror that has it"
     )]
-    NoSuchSuite { suite: String, archive: String, at: String, source: FetchError },
+    NoSuchSuite { suite: String, archive: String, at: String, places: String },
     #[error("no suite of the base can be asked: {}", .0.join(", "))]
     NoSuite(Vec<String>),
     #[error(transparent)]

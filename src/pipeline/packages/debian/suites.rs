@@ -104,16 +104,18 @@ async fn open_one(
         let fresh = |target: &str, bytes: &[u8]| fresh(asking, base, repository, target, bytes);
         match asking.fetcher.small_accepted(&what, &url, LARGEST_RELEASE, fresh).await {
             Ok((bytes, (release, signer))) => (bytes, release, signer),
-            Err(error) if is_absent(&error) && repository.optional => {
-                asking.progress.note(&format!("warning: {error}: going on without, because this suite is optional"));
-                return Ok(None);
-            }
-            Err(source) if is_absent(&source) => {
-                let (suite, archive) = (repository.suite.clone(), repository.archive.clone());
-                let error = DebianError::NoSuchSuite { suite, archive, at: repository.at.to_string(), source };
-                return Err(failed(error.into()));
-            }
-            Err(error) => return Err(error.into()),
+            Err(error) => match nowhere(&error) {
+                Some(places) if repository.optional => {
+                    asking.progress.note(&without(&format!("no mirror has the suite {}", repository.suite), &places));
+                    return Ok(None);
+                }
+                Some(places) => {
+                    let (suite, archive) = (repository.suite.clone(), repository.archive.clone());
+                    let error = DebianError::NoSuchSuite { suite, archive, at: repository.at.to_string(), places };
+                    return Err(failed(error.into()));
+                }
+                None => return Err(error.into()),
+            },
         }
     };
     let blob = asking.store.put(&bytes).map_err(|error| failed(error.into()))?;
@@ -262,16 +264,18 @@ impl Suite {
                     answer.pins.insert(url.clone(), pin);
                     return Ok(Some(Index { url, text }));
                 }
-                Err(error) if is_absent(&error) => absent = Some(error),
-                Err(error) => return Err(error.into()),
+                Err(error) => match nowhere(&error) {
+                    Some(places) => absent = Some((error, places)),
+                    None => return Err(error.into()),
+                },
             }
         }
         match absent {
-            Some(error) if self.optional => {
-                asking.progress.note(&format!("warning: {error}: going on without, because this suite is optional"));
+            Some((_, places)) if self.optional => {
+                asking.progress.note(&without(&format!("no mirror has {what}"), &places));
                 Ok(None)
             }
-            Some(error) => Err(error.into()),
+            Some((error, _)) => Err(error.into()),
             None => Err(failed(Step::Missing(what.to_owned()))),
         }
     }
@@ -283,7 +287,7 @@ impl Suite {
         let (best, named) = (url_of(&way.location(&self.release)), url_of(&way.path));
         let (digest, size) = (way.stored.digest, Some(way.stored.size));
         match asking.fetcher.pinned(what, &best, digest, size).await {
-            Err(error) if best != named && is_absent(&error) => {
+            Err(error) if best != named && nowhere(&error).is_some() => {
                 asking.fetcher.pinned(what, &named, digest, size).await.map(|blob| (named, blob)).map_err(|_| error)
             }
             fetched => fetched.map(|blob| (best, blob)),
@@ -291,8 +295,18 @@ impl Suite {
     }
 }
 
-/// Whether all mirrors answered that they have no such file.
-fn is_absent(error: &FetchError) -> bool {
+/// The places where a file was looked for, if all that went wrong is that none of them has it.
+fn nowhere(error: &FetchError) -> Option<String> {
+    let FetchError::Failed { tried, .. } = error else { return None };
     let none = |why: &Why| matches!(why, Why::NotFound { .. } | Why::MissingFile { .. });
-    matches!(error, FetchError::Failed { tried, .. } if tried.iter().all(|tried| none(&tried.why)))
+    let places: Vec<_> = tried.iter().map(|tried| tried.url.as_str()).collect();
+    tried.iter().all(|tried| none(&tried.why)).then(|| places.join(", "))
+}
+
+/// What is said where an optional part of a base is left out, which is somebody's security updates.
+fn without(what: &str, places: &str) -> String {
+    format!(
+        "warning: {what} ({places}): going on without it, because its suite is optional; whatever only it has, updates \
+         among it, is not in these images"
+    )
 }
