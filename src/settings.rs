@@ -13,6 +13,8 @@ use crate::base::{Epoch, epoch::InvalidEpoch};
 /// The environment, as far as kletimg heeds it.
 #[derive(Clone, Debug)]
 pub struct Environment {
+    /// What kletimg was called by, for commands that a person can repeat: `kletimg`, or the path of one just built.
+    pub program: PathBuf,
     /// `SOURCE_DATE_EPOCH`: the time that images mention, over that of the lock.
     pub epoch: Option<Epoch>,
     /// The clock: only a lock that is made for the first time takes its time from it.
@@ -63,6 +65,7 @@ impl Environment {
         let home = set("HOME").map(PathBuf::from);
         let epoch = set("SOURCE_DATE_EPOCH").map(|text| text.to_string_lossy().parse()).transpose()?;
         Ok(Self {
+            program: env::args_os().next().map_or_else(|| PathBuf::from("kletimg"), PathBuf::from),
             login_files: login_files(set, home.as_deref()),
             docker_host: set("DOCKER_HOST").map(|host| host.to_string_lossy().into_owned()),
             variables: env::vars_os().collect(),

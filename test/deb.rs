@@ -8,6 +8,8 @@ mod support;
 mod apt;
 #[path = "deb/assembling.rs"]
 mod assembling;
+#[path = "deb/gnupg.rs"]
+mod gnupg;
 #[path = "deb/hostile.rs"]
 mod hostile;
 #[path = "deb/keys.rs"]

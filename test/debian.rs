@@ -11,6 +11,8 @@ mod archive;
 mod first_run;
 #[path = "deb/keys.rs"]
 mod keys;
+#[path = "debian/machine.rs"]
+mod machine;
 
 use std::{fs, process::Command};
 
@@ -126,6 +128,45 @@ fn packages_become_layers_and_a_lock_that_names_no_mirror() {
     ] {
         assert_eq!(listed.contains(path), there, "{path}: {listed}");
     }
+}
+
+#[test]
+fn the_next_steps_run_as_they_are_printed() {
+    let debian = Debian::new(&Archive::new());
+    // Nobody listens there.
+    debian.fixture.edit("m/matrix.toml", "docker.io/", "127.0.0.1:9/");
+    let folder = debian.fixture.path("m");
+    fs::rename(folder.join("matrix.toml"), folder.join("my matrix.toml")).unwrap();
+    let built =
+        succeeds(&mut debian.kletimg(&["matrix", "build", "-f", "my matrix.toml", "-o", "type=oci,dest=to/it"]));
+    let said = String::from_utf8(built.stderr).unwrap();
+    for (step, reason, code) in
+        [("push them:", "127.0.0.1:9", 4), ("load them:", "no-engine.sock", 1), ("run one:", "no-engine.sock", 1)]
+    {
+        let line = said.lines().find_map(|line| line.strip_prefix(step)).unwrap_or_else(|| panic!("{step}: {said}"));
+        let mut shell = Command::new("sh");
+        shell.args(["-c", line]).current_dir(&folder).env_clear();
+        shell.env("PATH", "/usr/bin:/bin").env("DOCKER_HOST", "unix:///no-engine.sock");
+        let error = fails(shell.env("KLETIMG_STORE", debian.fixture.path("store")), code);
+        assert!(error.contains(reason), "{line}: {error}");
+    }
+}
+
+#[test]
+fn units_start_where_a_variant_asks_for_them() {
+    let debian = Debian::new(&Archive::new());
+    let variant = "infix = ''\ncomponents = []\nentrypoint = ['sh']\nenable = ['agent.service', 'local.service']\n\
+        [[files]]\npath = '/etc/systemd/system/local.service'\ntext = \"[Install]\\nWantedBy=local.target\\n\"\n";
+    debian.fixture.write("m/variants/plain.toml", variant);
+    succeeds(&mut debian.kletimg(&["matrix", "build"]));
+    let listed = succeeds(&mut debian.fixture.kletimg(&["image", "ls", "dist:v1.26.0-cni-debian12"]));
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    for link in ["multi-user.target.wants/agent.service", "local.target.wants/local.service"] {
+        assert!(listed.contains(&format!("etc/systemd/system/{link}")), "{link}: {listed}");
+    }
+    debian.fixture.edit("m/variants/plain.toml", "'agent.service'", "'agents.service'");
+    let error = fails(&mut debian.kletimg(&["matrix", "build"]), 1);
+    assert!(error.contains("agents.service") && error.contains("brings it"), "{error}");
 }
 
 #[test]
@@ -294,7 +335,8 @@ fn names_that_are_wrong_are_told() {
     let other_suite = Archive { suite: "trixie", ..Archive::new() };
     let debian = Debian::new(&other_suite);
     let error = fails(&mut debian.kletimg(&["matrix", "lock"]), 1);
-    assert!(error.contains("dists/bookworm/InRelease"), "a suite that is not there: {error}");
+    assert!(error.contains("no mirror of debian has a suite `bookworm`"), "a suite that is not there: {error}");
+    assert!(error.contains("12.toml") && error.contains("dists/bookworm/InRelease"), "{error}");
     let from = debian.fixture.path("archive/dists/trixie");
     fs::rename(from, debian.fixture.path("archive/dists/bookworm")).unwrap();
     let error = fails(&mut debian.kletimg(&["matrix", "lock"]), 1);

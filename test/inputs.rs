@@ -827,6 +827,22 @@ mod downloads {
     }
 
     #[tokio::test]
+    async fn a_mirror_that_is_down_is_waited_for_once() {
+        let good = Server::start().await;
+        let mut mirrors = Mirrors::default();
+        mirrors.add("https://original.test", [nobody().as_str(), &good.url], Original::Never).unwrap();
+        // What a host that refuses connections costs.
+        let first_pause = Duration::from_secs(1);
+        let place = Place::new(Options { mirrors, first_pause, ..options() });
+        let began = std::time::Instant::now();
+        for file in ["a", "b", "c", "d"] {
+            good.on(&format!("/{file}"), [Reply::ok(file)]);
+            place.pinned(&format!("https://original.test/{file}"), file.as_bytes()).await.unwrap();
+        }
+        assert!(began.elapsed() < 3 * first_pause, "{:?}", began.elapsed());
+    }
+
+    #[tokio::test]
     async fn a_folder_may_be_a_mirror_even_offline() {
         let place = Place::new(options());
         let folder = place.folder.path().join("mir ror");

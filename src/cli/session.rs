@@ -138,7 +138,7 @@ impl Session {
                 DebianMirrors::Urls(urls) => Ok(urls.clone()),
                 DebianMirrors::System => self
                     .apt
-                    .mirrors(&repository.suite)
+                    .mirrors(pipeline::wanted(repository))
                     .map(|mirrors| mirrors.into_iter().map(|mirror| mirror.uri).collect()),
             };
             match urls {

@@ -22,6 +22,8 @@ pub struct Variant {
     /// The components to pack, when the variant restricts them; `None` leaves it to each component.
     pub pack: Option<Vec<Located<String>>>,
     pub files: Vec<Overlay>,
+    /// Units of systemd that start by themselves.
+    pub enable: Vec<Located<String>>,
     pub entrypoint: Option<Located<ByVersion<Vec<String>>>>,
     pub cmd: Option<Located<ByVersion<Vec<String>>>>,
     pub env: BTreeMap<String, String>,
@@ -51,6 +53,7 @@ impl Variant {
             components: table.get("components").map(|value| read_uses(&value)).unwrap_or_default(),
             pack: table.list("pack"),
             files: table.each("files", Overlay::read),
+            enable: table.list("enable").unwrap_or_default(),
             entrypoint: table.get("entrypoint").and_then(|value| read_args(&value)),
             cmd: table.get("cmd").and_then(|value| read_args(&value)),
             env: read_strings(table, "env"),
@@ -71,6 +74,9 @@ impl Variant {
         let mut files = base.files.clone();
         files.append(&mut self.files);
         self.files = files;
+        let mut enable = base.enable.clone();
+        enable.append(&mut self.enable);
+        self.enable = enable;
         let mut volumes = base.volumes.clone();
         volumes.retain(|volume| !self.volumes.contains(volume));
         volumes.append(&mut self.volumes);

@@ -18,6 +18,7 @@ use crate::{
             signature::InvalidKey,
         },
         archive::{ArchiveError, materialise::MaterialiseError, select::SelectError},
+        deb::units::UnitError,
         fetch::FetchError,
         gosource::{build::GoError, toolchain::ToolchainError},
         store::StoreError,
@@ -106,6 +107,8 @@ pub enum Step {
     RefName(#[from] InvalidRefName),
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    #[error(transparent)]
+    Unit(#[from] UnitError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]

@@ -6,6 +6,7 @@ use crate::{
     host::files,
     inputs::{
         archive::{self, Devices, Format, Limits},
+        deb::units,
         store::Store,
     },
     matrix::{Overlay, OverlayKind},
@@ -50,6 +51,7 @@ pub(super) fn assemble_cell(
         let tree = overlay(work.store(), files, &tag.kubernetes)?;
         parts.push(Part { layer: LayerName::new("configuration"), role: Role::Overlay, tree, origin });
     }
+    parts.extend(enabled(work, tag, &parts)?);
     let mut components: Vec<_> = components.iter().collect();
     components.sort_by_key(|(component, _)| (component.order, &component.layer, &component.name));
     for (component, built) in components {
@@ -62,6 +64,17 @@ pub(super) fn assemble_cell(
     }
     parts.extend(base.top.iter().map(of_base));
     Ok(assemble(&parts)?)
+}
+
+/// The links that enable the units which a variant asks for.
+fn enabled(work: &Work, tag: &Tag, parts: &[Part]) -> Result<Option<Part>, Step> {
+    let Some(variant) = work.matrix.variants.get(&tag.variant).filter(|variant| !variant.enable.is_empty()) else {
+        return Ok(None);
+    };
+    let trees: Vec<_> = parts.iter().map(|part| &part.tree).collect();
+    let tree = units::enable(work.store(), &trees, variant.enable.iter().map(|unit| unit.value.as_str()))?;
+    let origin = format!("units of variant {}", tag.variant);
+    Ok(Some(Part { layer: LayerName::new("configuration"), role: Role::Overlay, tree, origin }))
 }
 
 /// The tree of `[[files]]` for one Kubernetes version.

@@ -13,25 +13,49 @@ use kletimg::inputs::deb::{
 
 use crate::support::parts;
 
-/// apt with an empty root and a cache of its own. It reads the machine's sources and lists and changes nothing.
+/// apt with an empty root and a cache of its own. It reads the machine's sources and changes nothing.
 pub struct Apt {
     root: tempfile::TempDir,
+    options: Vec<String>,
     /// The `Packages` indexes in apt's order.
     indexes: Vec<(String, Pin)>,
     pub architecture: String,
 }
 
 impl Apt {
-    /// The part is called `apt`.
+    /// The machine's own, with the lists that it has. The part is called `apt`.
     pub fn here() -> Option<Self> {
-        let apt_get = parts::program("apt-get")?;
-        let targets = output(Command::new(apt_get).args([
-            "indextargets",
-            "--format",
-            "$(FILENAME)|$(SUITE)",
-            "Created-By: Packages",
-        ]))
-        .unwrap_or_default();
+        parts::program("apt-get")?;
+        let architecture = output(Command::new("apt-config").args(["dump", "--format", "%v", "APT::Architecture"]))?;
+        Self::new(architecture.trim(), Vec::new())
+    }
+
+    /// As on a machine of another architecture, with lists that are fetched for it.
+    pub fn of(architecture: &str) -> Option<Self> {
+        parts::program("apt-get")?;
+        let lists = tempfile::tempdir().unwrap();
+        let options = [
+            format!("APT::Architecture={architecture}"),
+            format!("APT::Architectures={architecture}"),
+            format!("Dir::State::lists={}", lists.path().display()),
+        ];
+        let only = [
+            "APT::Sandbox::User=root",
+            "Acquire::Languages=none",
+            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
+            "Acquire::IndexTargets::deb-src::Sources::DefaultEnabled=false",
+        ];
+        let mut update = Command::new("apt-get");
+        update.args(["-qq", "update"]).args(options.iter().map(String::as_str).chain(only).flat_map(|one| ["-o", one]));
+        // A mirror that is being updated lacks one index or another, for apt and for us alike.
+        update.output().unwrap();
+        Self::new(architecture, options.to_vec())
+    }
+
+    fn new(architecture: &str, options: Vec<String>) -> Option<Self> {
+        let options: Vec<_> = options.into_iter().flat_map(|option| ["-o".to_owned(), option]).collect();
+        let format = ["indextargets", "--format", "$(FILENAME)|$(SUITE)", "Created-By: Packages"];
+        let targets = output(Command::new("apt-get").args(&options).args(format)).unwrap_or_default();
         let read = |line: &str| {
             let (file, suite) = line.split_once('|')?;
             let pin = if suite.ends_with("backports") { Pin::OnlyUpgrades } else { Pin::Normal };
@@ -40,11 +64,10 @@ impl Apt {
         let indexes: Vec<_> = targets.lines().filter_map(read).collect();
         let found = (!indexes.is_empty()).then_some(indexes);
         let indexes = parts::need("apt", found, "apt has no package lists (run `apt-get update`)")?;
-        let architecture = output(Command::new("apt-config").args(["dump", "--format", "%v", "APT::Architecture"]))?;
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(root.path().join("cache/archives/partial")).unwrap();
         std::fs::write(root.path().join("status"), "").unwrap();
-        Some(Self { root, indexes, architecture: architecture.trim().to_owned() })
+        Some(Self { root, options, indexes, architecture: architecture.to_owned() })
     }
 
     pub fn universe(&self) -> Universe<'_> {
@@ -68,6 +91,7 @@ impl Apt {
     pub fn install(&self, packages: &[&str]) -> Result<BTreeMap<String, String>, String> {
         let root = self.root.path().display();
         let ended = Command::new("apt-get")
+            .args(&self.options)
             .args(["-s", "--no-install-recommends", "-o", &format!("Dir::State::status={root}/status")])
             .args(["-o", &format!("Dir::Cache={root}/cache"), "-o", "Dir::Etc::preferencesparts=/dev/null"])
             // Container images of Debian keep no cache, and building it anew takes seconds each time.

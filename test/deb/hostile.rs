@@ -61,7 +61,8 @@ proptest! {
         let _ = source_packages::find(&[&text], "a", None);
         let _ = sources::parse_lines("f", &text);
         if let Ok(found) = sources::parse_stanzas("f", &text) {
-            let _ = sources::mirrors(&found, "a");
+            let wanted = sources::Wanted { archive: "debian", suite: "a", components: &["main".to_owned()] };
+            let _ = sources::mirrors(&found, wanted);
         }
         let _ = date::parse(&text);
         let _ = Keyring::default().verify(text.as_bytes(), day(1));

@@ -9,7 +9,7 @@ use pgp::{
     crypto::hash::HashAlgorithm,
     packet::{KeyFlags, Signature, SignatureConfig, SignatureType, Subpacket, SubpacketData, UserId},
     ser::Serialize as _,
-    types::{Duration, KeyVersion, Password, SignedUser, SigningKey, Tag, Timestamp},
+    types::{Duration, KeyDetails as _, KeyVersion, Password, SignedUser, SigningKey, Tag, Timestamp},
 };
 use rand::{SeedableRng as _, rngs::StdRng};
 
@@ -140,6 +140,19 @@ impl Signer {
     /// A binary keyring with this key.
     pub fn keyring(&self, plan: Plan) -> Vec<u8> {
         self.public(plan).to_bytes().unwrap()
+    }
+
+    /// A keyring with this key in ASCII armour.
+    pub fn armoured(&self, plan: Plan) -> String {
+        self.public(plan).to_armored_string(pgp::composed::ArmorOptions::default()).unwrap()
+    }
+
+    pub fn fingerprint(&self) -> String {
+        self.0.primary_key.public_key().fingerprint().to_string()
+    }
+
+    pub fn subkey_fingerprint(&self) -> String {
+        self.0.secret_subkeys[0].key.public_key().fingerprint().to_string()
     }
 
     /// A clear-signed message.

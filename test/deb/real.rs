@@ -22,13 +22,15 @@ fn what_apt_has_fetched_is_believed_through_our_chain() {
         parts::need("apt", (!kept.is_empty()).then_some(kept), "apt has no package lists (run `apt-get update`)");
     let Some(kept) = kept else { return };
     let sources = sources::read(Path::new("/etc/apt")).unwrap();
-    let mirrors = sources::mirrors(&sources, "bookworm").or_else(|_| sources::mirrors(&sources, "trixie")).unwrap();
+    let components = ["main".to_owned()];
+    let wanted = sources::Wanted { archive: "debian", suite: "bookworm", components: &components };
+    let mirrors = sources::mirrors(&sources, wanted).unwrap();
     let mut keyring = Keyring::default();
     match &mirrors[0].signed_by {
         SignedBy::Any => {
             keyring.add(&std::fs::read("/usr/share/keyrings/debian-archive-keyring.gpg").unwrap()).unwrap();
         }
-        SignedBy::Files(files) => files.iter().for_each(|file| keyring.add(&std::fs::read(file).unwrap()).unwrap()),
+        SignedBy::Listed(files) => files.iter().for_each(|file| keyring.add(&std::fs::read(file).unwrap()).unwrap()),
         SignedBy::Keys(keys) => keyring.add(keys.as_bytes()).unwrap(),
     }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();

@@ -4,7 +4,7 @@ use kletimg::inputs::deb::{
     openpgp::{Keyring, Reason, SignatureError},
     release::{IndexError, Release, ReleaseError},
 };
-use pgp::{composed::ArmorOptions, crypto::hash::HashAlgorithm, packet::SignatureType};
+use pgp::{crypto::hash::HashAlgorithm, packet::SignatureType};
 
 use super::keys::{By, DAY, How, Plan, Signer, day, sign_all};
 
@@ -39,8 +39,7 @@ fn a_signature_by_a_key_in_good_standing_is_believed() {
         // A stranger's signature beside a good one does no harm.
         (Plan::default(), sign_all(TEXT, &[(&other, How::default()), (&signer, How::default())])),
     ] {
-        let armored = signer.public(plan).to_armored_bytes(ArmorOptions::default()).unwrap();
-        for keyring in [keyring(&signer.keyring(plan)), keyring(&armored)] {
+        for keyring in [keyring(&signer.keyring(plan)), keyring(signer.armoured(plan).as_bytes())] {
             let believed = keyring.verify(message.as_bytes(), day(20)).unwrap();
             assert_eq!(believed.text(), TEXT);
             assert_eq!(believed.signed_at(), day(10).seconds());
@@ -81,6 +80,28 @@ fn a_key_that_is_not_in_the_keyring_is_not_believed() {
     assert_eq!(reason(&error), Reason::UnknownKey);
     assert!(Keyring::default().add(b"").is_err());
     assert!(Keyring::default().add(b"no keyring").is_err());
+}
+
+#[test]
+fn only_the_keys_that_are_selected_count() {
+    let (signer, other) = (Signer::new(1), Signer::new(2));
+    let bytes = [signer.keyring(Plan::default()), other.keyring(Plan::default())].concat();
+    let message = signer.sign(TEXT, How::default());
+    let (own, subkey) = (signer.fingerprint(), signer.subkey_fingerprint());
+    for (fingerprints, believed) in [
+        (vec![], true),
+        (vec![own.clone()], true),
+        (vec![own.to_uppercase(), other.fingerprint()], true),
+        (vec![subkey.clone()], true),
+        (vec![format!("{subkey}!")], true),
+        (vec![format!("{own}!")], false),
+        (vec![other.fingerprint()], false),
+        (vec![own[8..].to_owned()], false),
+    ] {
+        let mut keyring = keyring(&bytes);
+        keyring.select(&fingerprints);
+        assert_eq!(keyring.verify(message.as_bytes(), day(20)).is_ok(), believed, "{fingerprints:?}");
+    }
 }
 
 /// Another's subkey, bound by the owner of the keyring's key, still needs the other to have bound it back.
@@ -145,6 +166,12 @@ fn a_release_is_believed_in_its_time_and_for_its_own_suite() {
     }
     for (suite, believed) in [("bookworm-security", true), ("oldstable-security", true), ("bookworm", false)] {
         assert_eq!(release.check_suite(suite).is_ok(), believed, "{suite}");
+    }
+    for (origin, believed) in
+        [("Debian", true), ("Debian Backports", true), ("azure-cli bookworm", false), ("Debiane", false)]
+    {
+        let release = self::release(&format!("Origin: {origin}\n{FIELDS}"), "").unwrap();
+        assert_eq!(release.check_origin().is_ok(), believed, "{origin}");
     }
     let expired = release.check_time(day(30)).unwrap_err().to_string();
     assert!(expired.contains("2025-01-18T00:00:00Z") && expired.contains("take another"), "{expired}");

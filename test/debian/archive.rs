@@ -34,6 +34,8 @@ impl Deb {
 /// How the archive is made.
 pub struct Archive {
     pub signer: Signer,
+    /// Whose archive its release file says it is.
+    pub origin: &'static str,
     pub suite: &'static str,
     pub valid_until: &'static str,
     /// Packages for every architecture, with a file that says which.
@@ -60,6 +62,7 @@ fn base(architecture: &str) -> Deb {
         .folder("./bin/")
         .file("./bin/sh", format!("a shell for {architecture}\n").as_bytes())
         .folder("./usr/")
+        .file("./lib/systemd/system/agent.service", b"[Install]\nWantedBy=multi-user.target\n")
         .folder("./usr/share/")
         .folder("./usr/share/doc/")
         .folder("./usr/share/doc/base/")
@@ -89,6 +92,7 @@ impl Archive {
     pub fn new() -> Self {
         Self {
             signer: Signer::new(7),
+            origin: "Debian",
             suite: "bookworm",
             valid_until: VALID_UNTIL,
             debs: vec![base, tools, configurator, plugins],
@@ -110,8 +114,9 @@ impl Archive {
         let line = |(path, (digest, size)): (&String, &(String, usize))| format!(" {digest} {size} {path}\n");
         let files = listed.iter().map(line).collect::<Vec<_>>().concat();
         let release = format!(
-            "Suite: stable\nCodename: {}\nDate: Wed, 01 Jan 2025 00:00:00 UTC\nValid-Until: {}\nAcquire-By-Hash: {}\n\
+            "Origin: {}\nSuite: stable\nCodename: {}\nDate: Wed, 01 Jan 2025 00:00:00 UTC\nValid-Until: {}\nAcquire-By-Hash: {}\n\
              Architectures: amd64 arm64 armhf\nComponents: main\nSHA256:\n{files}",
+            self.origin,
             self.suite,
             self.valid_until,
             if self.by_hash { "yes" } else { "no" },

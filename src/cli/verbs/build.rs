@@ -36,7 +36,7 @@ pub(super) fn run(session: &Session, args: &args::Build) -> Result<ExitCode, Fai
         show(session, &built, layout.named())?;
         let delivered = deliveries.deliver(session, args, &work, &built).await;
         if let (Ok(()), Some(dest), false) = (&delivered, layout.named(), args.deliver.push || args.deliver.load) {
-            for step in next::steps(&args.matrix.file, dest, &built) {
+            for step in next::steps(&session.environment.program, &args.matrix.file, dest, &built) {
                 session.progress.note(&step);
             }
         }

@@ -29,6 +29,7 @@ mod zip;
 
 pub use materialise::materialise;
 pub use rules::Refusal;
+pub(in crate::inputs) use stream::decoder;
 
 /// Raised whenever the reading below changes what comes out of the same bytes.
 const FORMAT: u32 = 1;

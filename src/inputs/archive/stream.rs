@@ -20,7 +20,10 @@ pub(super) enum Fault {
 }
 
 /// Reads what a compression hides. Concatenated members and frames are read through, as `gzip`, `xz` and `zstd` do.
-pub(super) fn decoder<'a>(from: impl BufRead + 'a, compression: Compression) -> io::Result<Box<dyn Read + 'a>> {
+pub(in crate::inputs) fn decoder<'a>(
+    from: impl BufRead + 'a,
+    compression: Compression,
+) -> io::Result<Box<dyn Read + 'a>> {
     // `xz -9` needs 65 MiB and so does Debian's dpkg-deb at its highest; a header may ask for 4 GiB.
     const XZ_MEMORY_KIB: u32 = 130 << 10;
     // 128 MiB, what `zstd` itself accepts without `--long`.

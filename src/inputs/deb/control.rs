@@ -5,10 +5,11 @@
 
 use std::{
     collections::BTreeMap,
-    io::{self, Read, Seek, SeekFrom},
+    io::{self, BufReader, Read, Seek, SeekFrom},
 };
 
 use super::{packages::Package, stanza::stanzas};
+use crate::inputs::archive::{self, Compression};
 
 /// The files of a control part by name, such as `control`, `conffiles` and `postinst`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,14 +38,18 @@ impl Control {
     /// Reads the control part of a `.deb`.
     pub fn read(mut deb: impl Read + Seek) -> Result<Self, ControlError> {
         let (name, size) = find_control(&mut deb)?;
-        let packed = deb.take(size);
-        match name.as_str() {
-            "control.tar" => Self::read_tar(packed),
-            "control.tar.gz" => Self::read_tar(flate2::read::MultiGzDecoder::new(packed)),
-            "control.tar.xz" => Self::read_tar(lzma_rust2::XzReader::new(packed, true)),
-            "control.tar.zst" => Self::read_tar(zstd::Decoder::new(packed)?),
-            _ => Err(ControlError::Malformed("its control part is compressed in a way other than gz, xz and zst")),
-        }
+        let compression = match name.as_str() {
+            "control.tar" => Compression::None,
+            "control.tar.gz" => Compression::Gzip,
+            "control.tar.xz" => Compression::Xz,
+            "control.tar.zst" => Compression::Zstd,
+            _ => {
+                return Err(ControlError::Malformed(
+                    "its control part is compressed in a way other than gz, xz and zst",
+                ));
+            }
+        };
+        Self::read_tar(archive::decoder(BufReader::new(deb.take(size)), compression)?)
     }
 
     fn read_tar(tar: impl Read) -> Result<Self, ControlError> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     openpgp::{Keyring, KeyringError},
-    sources::{self, Mirror, SignedBy, Source, SourcesError},
+    sources::{self, Mirror, SignedBy, Source, SourcesError, Wanted},
 };
 use crate::{
     base::Epoch,
@@ -51,9 +51,9 @@ impl Machine {
     }
 
     /// Where a suite is reached, or why nowhere, in words that name what to set.
-    pub fn mirrors(&self, suite: &str) -> Result<Vec<Mirror>, String> {
+    pub fn mirrors(&self, wanted: Wanted<'_>) -> Result<Vec<Mirror>, String> {
         let sources = self.sources.as_ref().map_err(Clone::clone)?;
-        sources::mirrors(sources, suite).map_err(|error: SourcesError| error.to_string())
+        sources::mirrors(sources, wanted).map_err(|error: SourcesError| error.to_string())
     }
 
     /// Whether the machine itself uses a suite.
@@ -62,35 +62,40 @@ impl Machine {
         sources.iter().any(|source| source.packages && source.suites.iter().any(|named| named == suite))
     }
 
-    /// Whether the machine wants a suite even where it says that it is out of date, as of a snapshot.
-    pub fn may_be_outdated(&self, suite: &str) -> bool {
-        let sources = self.sources.as_deref().unwrap_or_default();
-        sources.iter().any(|source| source.may_be_outdated && source.suites.iter().any(|named| named == suite))
+    /// The source of the machine's apt that `url` is a file of.
+    pub fn source_of(&self, wanted: Wanted<'_>, url: &str) -> Option<Mirror> {
+        let is_below =
+            |mirror: &Mirror| url.strip_prefix(mirror.uri.as_str()).is_some_and(|rest| rest.starts_with('/'));
+        self.mirrors(wanted).ok()?.into_iter().find(is_below)
     }
 
-    /// The keys that the machine's apt trusts for a suite: those that its source names, else Debian's keyring.
-    pub fn keyring(&self, suite: &str) -> Result<Keyring, MachineError> {
+    /// The keys that the machine's apt trusts for what one of its sources has.
+    pub fn keys_of(&self, source: &Mirror) -> Result<Keyring, MachineError> {
         let mut keyring = Keyring::default();
-        let mut any = true;
-        for mirror in self.mirrors(suite).unwrap_or_default() {
-            match &mirror.signed_by {
-                SignedBy::Any => {}
-                SignedBy::Files(files) => {
-                    for file in files.iter().filter(|file| file.starts_with('/')) {
-                        add(&mut keyring, Path::new(file))?;
-                        any = false;
-                    }
+        match &source.signed_by {
+            SignedBy::Any => return self.keys(),
+            SignedBy::Keys(keys) => {
+                let file = format!("Signed-By of {}", source.uri);
+                keyring.add(keys.as_bytes()).map_err(|source| MachineError::Keyring { file, source })?;
+            }
+            SignedBy::Listed(listed) => {
+                let (files, fingerprints): (Vec<&String>, _) = listed.iter().partition(|one| one.starts_with('/'));
+                if files.is_empty() {
+                    keyring = self.keys()?;
                 }
-                SignedBy::Keys(keys) => {
-                    let file = format!("Signed-By of {}", mirror.uri);
-                    keyring.add(keys.as_bytes()).map_err(|source| MachineError::Keyring { file, source })?;
-                    any = false;
+                for file in files {
+                    add(&mut keyring, Path::new(file))?;
                 }
+                keyring.select(fingerprints);
             }
         }
-        if any {
-            self.trusted(&mut keyring)?;
-        }
+        Ok(keyring)
+    }
+
+    /// The keys that the machine trusts for Debian's archive, wherever it is had from.
+    pub fn keys(&self) -> Result<Keyring, MachineError> {
+        let mut keyring = Keyring::default();
+        self.trusted(&mut keyring)?;
         if keyring.fingerprints().is_empty() { Err(MachineError::NoKeys) } else { Ok(keyring) }
     }
 
@@ -98,6 +103,10 @@ impl Machine {
     fn trusted(&self, keyring: &mut Keyring) -> Result<(), MachineError> {
         if let Some(file) = KEYRINGS.iter().map(Path::new).find(|file| files::exists(file)) {
             return add(keyring, file);
+        }
+        let old = self.folder.join("trusted.gpg");
+        if files::exists(&old) {
+            add(keyring, &old)?;
         }
         let folder = self.folder.join("trusted.gpg.d");
         let is_keyring = |name: &String| [".gpg", ".asc"].iter().any(|end| name.ends_with(end));
@@ -121,18 +130,30 @@ mod tests {
     const SOURCES: &str = "deb http://a.test/debian bookworm main\n\
         deb [signed-by=/nonexistent.gpg check-valid-until=no] http://b.test/own stable main\n";
 
+    fn wanted(suite: &str) -> Wanted<'_> {
+        Wanted { archive: "debian", suite, components: &[] }
+    }
+
     #[test]
     fn suites_are_known_by_their_names() {
         let folder = tempfile::tempdir().unwrap();
         files::write(&folder.path().join("sources.list"), SOURCES.as_bytes(), 0o644).unwrap();
         let machine = Machine::read(folder.path(), Epoch::default());
         assert!(machine.names("bookworm") && !machine.names("bookworm-backports"));
-        assert_eq!(machine.mirrors("bookworm-backports").unwrap()[0].uri, "http://a.test/debian");
-        assert!(machine.may_be_outdated("stable") && !machine.may_be_outdated("bookworm"));
+        assert_eq!(machine.mirrors(wanted("bookworm-backports")).unwrap()[0].uri, "http://a.test/debian");
+        let components = ["main".to_owned()];
+        let wanted = Wanted { components: &components, ..wanted("stable") };
+        let source = machine.source_of(wanted, "http://b.test/own/dists/stable/InRelease").unwrap();
+        assert!(source.may_be_outdated);
         assert!(
-            matches!(machine.keyring("stable"), Err(MachineError::File(_))),
+            matches!(machine.keys_of(&source), Err(MachineError::File(_))),
             "a keyring that is named must be there"
         );
+        let source = machine.source_of(wanted, "http://a.test/debian/dists/stable/InRelease").unwrap();
+        assert!(!source.may_be_outdated);
+        for other in ["http://b.test/owner/dists/stable/InRelease", "http://c.test/dists/stable/InRelease"] {
+            assert_eq!(machine.source_of(wanted, other), None, "{other}");
+        }
     }
 
     #[test]
@@ -140,9 +161,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         files::write(&folder.path().join("sources.list"), b"nonsense\n", 0o644).unwrap();
         let machine = Machine::read(folder.path(), Epoch::default());
-        assert!(machine.mirrors("bookworm").unwrap_err().contains("line 1"));
+        assert!(machine.mirrors(wanted("bookworm")).unwrap_err().contains("line 1"));
         let machine = Machine::read(&folder.path().join("none"), Epoch::default());
-        let why = machine.mirrors("bookworm").unwrap_err();
+        let why = machine.mirrors(wanted("bookworm")).unwrap_err();
         assert!(why.contains("no apt sources") && why.contains("`mirror`"), "{why}");
     }
 }

@@ -7,6 +7,7 @@
 //! resolver                which packages: what `apt-get install` would decide
 //! control  -> package     one package's file
 //! rootfs      packages put together as dpkg would, running nothing
+//! units       what systemd starts by itself, where a variant asks for it
 //! ```
 //!
 //! Nothing here fetches or unpacks data: bytes come as slices, packages as trees of the store. References are Debian
@@ -25,5 +26,6 @@ pub mod rootfs;
 pub mod source_packages;
 pub mod sources;
 pub mod stanza;
+pub mod units;
 pub mod universe;
 pub mod version;

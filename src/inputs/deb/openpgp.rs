@@ -10,7 +10,7 @@ use pgp::{
     composed::{CleartextSignedMessage, Deserializable as _, SignedPublicKey, SignedPublicSubKey},
     crypto::hash::HashAlgorithm,
     packet::{Signature, SignatureType},
-    types::{KeyDetails, Tag, VerifyingKey},
+    types::{Fingerprint, KeyDetails, Tag, VerifyingKey},
 };
 
 use crate::base::Epoch;
@@ -19,6 +19,15 @@ use crate::base::Epoch;
 #[derive(Clone, Debug, Default)]
 pub struct Keyring {
     keys: Vec<SignedPublicKey>,
+    /// The keys among them that count; all of them when none is named.
+    selected: Vec<Selected>,
+}
+
+/// A key by its fingerprint in lowercase hexadecimal, with its subkeys or alone.
+#[derive(Clone, Debug)]
+struct Selected {
+    fingerprint: String,
+    alone: bool,
 }
 
 /// A text that a trusted key signed, exactly as it was signed. Only [`Keyring::verify`] makes one.
@@ -113,6 +122,23 @@ impl Keyring {
         }
     }
 
+    /// Lets only the keys with these fingerprints count, when there are any: those of primary keys stand for their
+    /// subkeys as well, unless they end in `!` (`Signed-By` in sources.list(5)).
+    pub fn select<'f>(&mut self, fingerprints: impl IntoIterator<Item = &'f String>) {
+        self.selected.extend(fingerprints.into_iter().map(|text| Selected {
+            fingerprint: text.trim_end_matches('!').to_ascii_lowercase(),
+            alone: text.ends_with('!'),
+        }));
+    }
+
+    /// Whether signatures by a key count, be it a primary key itself or a subkey of `primary`.
+    fn counts(&self, key: &impl KeyDetails, primary: &SignedPublicKey) -> bool {
+        let text = |fingerprint: Fingerprint| fingerprint.to_string().to_ascii_lowercase();
+        let (own, primary) = (text(key.fingerprint()), text(primary.fingerprint()));
+        let names = |one: &Selected| one.fingerprint == own || (!one.alone && one.fingerprint == primary);
+        self.selected.is_empty() || self.selected.iter().any(names)
+    }
+
     /// The fingerprints of the primary keys, in hexadecimal.
     pub fn fingerprints(&self) -> Vec<String> {
         self.keys.iter().map(|key| key.fingerprint().to_string()).collect()
@@ -150,13 +176,14 @@ impl Keyring {
         let at = alive(signature, now)?;
         let mut reason = Reason::UnknownKey;
         for key in &self.keys {
-            if names(signature, key) {
+            if names(signature, key) && self.counts(key, key) {
                 match check_with(key, signature, text).and_then(|()| primary_may_sign(key, at, now)) {
                     Ok(()) => return Ok(key.fingerprint().to_string()),
                     Err(worse) => reason = worse,
                 }
             }
-            for subkey in key.public_subkeys.iter().filter(|subkey| names(signature, *subkey)) {
+            let named = |subkey: &&SignedPublicSubKey| names(signature, *subkey) && self.counts(*subkey, key);
+            for subkey in key.public_subkeys.iter().filter(named) {
                 match check_with(subkey, signature, text).and_then(|()| subkey_may_sign(key, subkey, at, now)) {
                     Ok(()) => return Ok(subkey.fingerprint().to_string()),
                     Err(worse) => reason = worse,

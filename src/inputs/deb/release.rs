@@ -15,11 +15,16 @@ use super::{
     stanza::{MalformedLine, stanzas},
     universe::Pin,
 };
-use crate::base::{Blob, Digest, Epoch, digest::NotADigest};
+use crate::{
+    base::{Blob, Digest, Epoch, digest::NotADigest},
+    inputs::archive::{self, Compression},
+};
 
 /// What a release file says, as [`Release::parse`] reads it from signed text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Release {
+    /// Whose archive it is: `Debian`, or `Debian Backports`. Empty where it does not say.
+    pub origin: String,
     pub suite: String,
     pub codename: String,
     pub date: Epoch,
@@ -31,14 +36,6 @@ pub struct Release {
     pub pin: Pin,
     /// Digest and size in bytes of every file, by its path below the suite's folder.
     pub files: BTreeMap<String, Blob>,
-}
-
-/// How an index is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    Xz,
-    Gzip,
-    None,
 }
 
 /// An index in one of the ways it is stored.
@@ -69,6 +66,11 @@ pub enum ReleaseError {
         "the mirror answers for the suite {suite} ({codename}) where {asked} was asked for: correct the suite's name"
     )]
     OtherSuite { asked: String, suite: String, codename: String },
+    #[error(
+        "this is the archive of {origin}, not Debian's: if it is what you want, write its address as `mirror` in the base \
+         definition, with its `keys`"
+    )]
+    OtherOrigin { origin: String },
     #[error(
         "the release file of {suite} was valid until {} and it is {}: the mirror is out of date (take another), or \
          this machine's clock is wrong", until.rfc3339(), now.rfc3339()
@@ -127,6 +129,7 @@ impl Release {
         let words = |name| get(name).unwrap_or_default().split_ascii_whitespace().map(str::to_owned).collect();
         let yes = |name| get(name) == Some("yes");
         Ok(Self {
+            origin: text("Origin"),
             suite: text("Suite"),
             codename: text("Codename"),
             date: date::parse(get("Date").ok_or(ReleaseError::Lacks("Date"))?)?,
@@ -150,6 +153,15 @@ impl Release {
         }
         let (suite, codename) = (self.suite.clone(), self.codename.clone());
         Err(ReleaseError::OtherSuite { asked: asked.to_owned(), suite, codename })
+    }
+
+    /// Whether this is Debian's own archive, as far as it says whose it is. A machine's apt has sources of other
+    /// publishers, whose suites may be called like Debian's; a caller whose user named the mirror does not ask.
+    pub fn check_origin(&self) -> Result<(), ReleaseError> {
+        if self.origin.is_empty() || self.origin.split(' ').next() == Some("Debian") {
+            return Ok(());
+        }
+        Err(ReleaseError::OtherOrigin { origin: self.origin.clone() })
     }
 
     /// Whether this state of the suite may be believed now. A caller that wants an old state on purpose (a lock, a
@@ -235,21 +247,16 @@ impl IndexFile {
         if self.contents.size > LARGEST {
             return Err(IndexError::TooLarge { path: self.path.clone(), size: self.contents.size });
         }
-        let text = match self.compression {
-            Compression::None => stored.to_vec(),
-            Compression::Gzip => self.decompress(flate2::read::MultiGzDecoder::new(stored))?,
-            Compression::Xz => self.decompress(lzma_rust2::XzReader::new(stored, true))?,
-        };
+        let text = self.decompress(stored)?;
         self.check("the decompressed bytes", &text, self.contents)?;
         String::from_utf8(text).map_err(|_| IndexError::NotUtf8 { path: self.path.clone() })
     }
 
     /// Reads at most one byte more than was promised, which is enough to see that it is too much.
-    fn decompress(&self, reader: impl Read) -> Result<Vec<u8>, IndexError> {
+    fn decompress(&self, stored: &[u8]) -> Result<Vec<u8>, IndexError> {
         let mut bytes = Vec::new();
-        reader
-            .take(self.contents.size + 1)
-            .read_to_end(&mut bytes)
+        archive::decoder(stored, self.compression)
+            .and_then(|reader| reader.take(self.contents.size + 1).read_to_end(&mut bytes))
             .map_err(|source| IndexError::Decompress { path: self.path.clone(), source })?;
         Ok(bytes)
     }

@@ -3,6 +3,9 @@
 //! `mirror = "system"` means that the project needs to name no mirror: whoever can run apt can build. Both forms are
 //! read, one line per source and deb822 paragraphs, as pure text; only [`read`] looks at the machine. Nothing here is
 //! trusted further than to be asked: what a mirror answers is checked by signature, whatever its address.
+//!
+//! Beside `http` and `https`, the methods of apt that need nothing but this machine's files are understood: `file:`,
+//! and `mirror+file:`, a list of mirrors in a file, which is how the cloud images of Debian are set up.
 
 use std::path::Path;
 
@@ -31,10 +34,19 @@ pub enum SignedBy {
     /// Whatever keys the machine trusts.
     #[default]
     Any,
-    /// Keyring files.
-    Files(Vec<String>),
+    /// Paths of keyring files, and fingerprints of the keys among them that count.
+    Listed(Vec<String>),
     /// Keys in ASCII armour, written into the source itself.
     Keys(String),
+}
+
+/// A suite that is looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// What mirrors call the archive: `debian` or `debian-security`, the last part of their addresses.
+    pub archive: &'a str,
+    pub suite: &'a str,
+    pub components: &'a [String],
 }
 
 /// Where a suite can be had.
@@ -58,7 +70,7 @@ pub enum SourcesError {
     Lacks { file: String, field: &'static str },
     #[error(
         "finding a mirror for {suite}: {found}: set `mirror` to the address of a Debian mirror in the base definition, \
-         or add one to /etc/apt/sources.list"
+         name one with `--mirror`, or add one to /etc/apt/sources.list"
     )]
     NoMirror { suite: String, found: Found },
 }
@@ -86,7 +98,47 @@ pub fn read(folder: &Path) -> Result<Vec<Source>, SourcesError> {
         let (file, text) = (path.display().to_string(), files::read_text(&path, LIMIT)?);
         sources.extend(if is("list") { parse_lines(&file, &text)? } else { parse_stanzas(&file, &text)? });
     }
+    for source in &mut sources {
+        let mut uris = Vec::new();
+        for uri in &source.uris {
+            match local_path(uri, "mirror+file:") {
+                Some(list) => uris.extend(parse_mirror_list(&files::read_text(Path::new(list), LIMIT)?)),
+                None => uris.push(uri.clone()),
+            }
+        }
+        source.uris = uris;
+    }
     Ok(sources)
+}
+
+/// Reads a list of mirrors (apt-transport-mirror(1)): a URI on each line, with a priority behind a tab where some are to
+/// be tried before others. Those without one are tried last.
+fn parse_mirror_list(text: &str) -> Vec<String> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let mut mirrors: Vec<(u32, String)> = lines
+        .filter_map(|line| {
+            let mut words = line.split_ascii_whitespace();
+            let uri = words.next()?;
+            let priority = words.find_map(|word| word.strip_prefix("priority:")?.parse().ok());
+            Some((priority.unwrap_or(u32::MAX), trim_slash(uri)))
+        })
+        .collect();
+    mirrors.sort_by_key(|(priority, _)| *priority);
+    mirrors.into_iter().map(|(_, uri)| uri).collect()
+}
+
+/// The path of a URI such as `file:/srv/debian` or `file:///srv/debian`.
+fn local_path<'u>(uri: &'u str, method: &str) -> Option<&'u str> {
+    let path = uri.strip_prefix(method)?;
+    Some(path.strip_prefix("//").unwrap_or(path)).filter(|path| path.starts_with('/'))
+}
+
+/// A URI of apt as a URL that can be fetched from; `None` for methods of apt that are not understood.
+fn reachable(uri: &str) -> Option<String> {
+    if uri.starts_with("http://") || uri.starts_with("https://") {
+        return Some(uri.to_owned());
+    }
+    local_path(uri, "file:").or_else(|| local_path(uri, "copy:")).map(|path| format!("file://{path}"))
 }
 
 /// Reads a one-line file; `file` names it in errors.
@@ -129,7 +181,7 @@ fn parse_line(line: &str) -> Option<Source> {
         let values = || value.split(',').map(str::to_owned);
         match name {
             "arch" => source.architectures = values().collect(),
-            "signed-by" => source.signed_by = SignedBy::Files(values().collect()),
+            "signed-by" => source.signed_by = SignedBy::Listed(values().collect()),
             "check-valid-until" => source.may_be_outdated = is_no(value),
             _ => {}
         }
@@ -179,7 +231,8 @@ fn signed_by(value: &str) -> SignedBy {
         let lines = value.lines().map(str::trim).map(|line| if line == "." { "" } else { line });
         return SignedBy::Keys(lines.collect::<Vec<_>>().join("\n") + "\n");
     }
-    SignedBy::Files(value.split([',', ' ', '\n', '\t']).filter(|path| !path.is_empty()).map(str::to_owned).collect())
+    let listed = value.split(|c: char| c == ',' || c.is_whitespace()).filter(|one| !one.is_empty());
+    SignedBy::Listed(listed.map(str::to_owned).collect())
 }
 
 fn is_no(value: &str) -> bool {
@@ -190,22 +243,33 @@ fn trim_slash(uri: &str) -> String {
     uri.trim_end_matches('/').to_owned()
 }
 
-/// Where a suite of Debian can be had according to these sources: first where they name that very suite, then where
-/// they name another suite of the same archive (`debian`, or `debian-security`), because a mirror has all of them.
-pub fn mirrors(sources: &[Source], suite: &str) -> Result<Vec<Mirror>, SourcesError> {
-    let archive = if suite.ends_with("-security") { "debian-security" } else { "debian" };
-    let reachable = |uri: &&String| uri.starts_with("http://") || uri.starts_with("https://");
+/// Where a suite of an archive can be had according to these sources, the likeliest first: where they name that very
+/// suite at an address that ends in the archive's name; where they name another suite at such an address, because a
+/// mirror has all suites; where they name the suite at any other address. Publishers of single programs call their
+/// suites as Debian does (`bookworm main`), so a mirror's release file has to say whose it is ([`super::release`]).
+pub fn mirrors(sources: &[Source], wanted: Wanted<'_>) -> Result<Vec<Mirror>, SourcesError> {
+    let Wanted { archive, suite, components } = wanted;
+    let mut ranked: Vec<(u8, Mirror)> = Vec::new();
+    for source in sources {
+        let names_it = source.suites.iter().any(|named| named == suite)
+            && source.components.iter().any(|component| components.contains(component));
+        for uri in source.uris.iter().filter_map(|uri| reachable(uri)) {
+            let of_archive = uri.rsplit('/').next() == Some(archive);
+            let rank = match (names_it, of_archive) {
+                (true, true) => 0,
+                (false, true) => 1,
+                (true, false) => 2,
+                (false, false) => continue,
+            };
+            let (signed_by, may_be_outdated) = (source.signed_by.clone(), source.may_be_outdated);
+            ranked.push((rank, Mirror { uri, signed_by, may_be_outdated }));
+        }
+    }
+    ranked.sort_by_key(|(rank, _)| *rank);
     let mut found: Vec<Mirror> = Vec::new();
-    for only_this_suite in [true, false] {
-        for source in sources {
-            let names_it = source.suites.iter().any(|named| named == suite);
-            for uri in source.uris.iter().filter(reachable) {
-                let fits = if only_this_suite { names_it } else { uri.rsplit('/').next() == Some(archive) };
-                if fits && !found.iter().any(|mirror| mirror.uri == *uri) {
-                    let (signed_by, may_be_outdated) = (source.signed_by.clone(), source.may_be_outdated);
-                    found.push(Mirror { uri: uri.clone(), signed_by, may_be_outdated });
-                }
-            }
+    for (_, mirror) in ranked {
+        if !found.iter().any(|known| known.uri == mirror.uri) {
+            found.push(mirror);
         }
     }
     if !found.is_empty() {
@@ -237,7 +301,7 @@ mod tests {
         assert_eq!(sources.len(), 3);
         assert_eq!((sources[0].packages, sources[2].packages, sources[2].source_packages), (true, false, true));
         assert_eq!((sources[0].uris[0].as_str(), sources[0].components.len()), ("http://mirror.test/debian", 2));
-        assert_eq!(sources[1].signed_by, SignedBy::Files(vec!["/k.gpg".to_owned()]));
+        assert_eq!(sources[1].signed_by, SignedBy::Listed(vec!["/k.gpg".to_owned()]));
         assert_eq!((sources[1].architectures.len(), sources[1].may_be_outdated), (2, true));
     }
 
@@ -246,7 +310,7 @@ mod tests {
         let sources = parse_stanzas("debian.sources", STANZAS).unwrap();
         assert_eq!(sources.len(), 2);
         assert_eq!(sources[0].uris, ["http://a.test/debian", "http://b.test/debian"]);
-        assert_eq!(sources[0].signed_by, SignedBy::Files(vec!["/a.gpg".to_owned(), "/b.asc".to_owned()]));
+        assert_eq!(sources[0].signed_by, SignedBy::Listed(vec!["/a.gpg".to_owned(), "/b.asc".to_owned()]));
         let SignedBy::Keys(keys) = &sources[1].signed_by else { panic!("{:?}", sources[1]) };
         assert!(keys.starts_with("-----BEGIN") && keys.contains("\n\nmQ==\n"), "{keys:?}");
     }
@@ -254,17 +318,77 @@ mod tests {
     #[test]
     fn a_mirror_is_found_by_suite_and_by_archive() {
         let mut sources = parse_stanzas("debian.sources", STANZAS).unwrap();
-        let of = |sources: &[Source], suite| -> Vec<String> {
-            mirrors(sources, suite).unwrap().into_iter().map(|mirror| mirror.uri).collect()
-        };
-        assert_eq!(of(&sources, "bookworm"), ["http://a.test/debian", "http://b.test/debian"]);
-        assert_eq!(of(&sources, "trixie-backports"), ["http://a.test/debian", "http://b.test/debian"]);
-        assert_eq!(of(&sources, "trixie-security"), ["http://c.test/debian-security"]);
+        let debian = ["http://a.test/debian", "http://b.test/debian"];
+        assert_eq!(found(&sources, "debian", "bookworm"), debian);
+        assert_eq!(found(&sources, "debian", "trixie-backports"), debian);
+        assert_eq!(found(&sources, "debian-security", "trixie-security"), ["http://c.test/debian-security"]);
         sources.remove(0);
-        let error = mirrors(&sources, "bookworm").unwrap_err().to_string();
+        let components = main();
+        let wanted = Wanted { archive: "debian", suite: "bookworm", components: &components };
+        let error = mirrors(&sources, wanted).unwrap_err().to_string();
         assert!(error.contains("c.test") && error.contains("set `mirror`"), "{error}");
-        let error = mirrors(&[], "bookworm").unwrap_err().to_string();
+        let error = mirrors(&[], wanted).unwrap_err().to_string();
         assert!(error.contains("no apt sources") && error.contains("set `mirror`"), "{error}");
+    }
+
+    /// Machines have sources of single programs, whose suites are called like Debian's, in files that come first.
+    #[test]
+    fn sources_of_others_come_after_those_of_the_archive() {
+        let lines = "deb https://packages.test/repos/cli/ bookworm main\n\
+            deb [signed-by=/d.gpg] https://download.test/linux/debian bookworm stable\n\
+            deb https://other.test/x bookworm extra\n\
+            deb http://mirror.test/debian bookworm main\n\
+            deb http://backports.test/debian bookworm-backports main\n\
+            deb http://nexus.test/repository/bookworm-proxy bookworm main\n";
+        let sources = parse_lines("sources.list", lines).unwrap();
+        assert_eq!(
+            found(&sources, "debian", "bookworm"),
+            [
+                "http://mirror.test/debian",
+                "https://download.test/linux/debian",
+                "http://backports.test/debian",
+                "https://packages.test/repos/cli",
+                "http://nexus.test/repository/bookworm-proxy",
+            ]
+        );
+    }
+
+    #[test]
+    fn files_of_this_machine_are_mirrors_and_lists_of_mirrors() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = folder.path().join("mirrors.list");
+        let text = "# of the cloud\nhttps://last.test/debian/\nhttp://second.test/debian\tpriority:2\n\n\
+                    http://first.test/debian\tarch:amd64 priority:1\n";
+        files::write(&list, text.as_bytes(), 0o644).unwrap();
+        let sources = format!(
+            "Types: deb\nURIs: mirror+file://{0} file:/srv/debian/\nSuites: bookworm\nComponents: main\n\n\
+             Types: deb\nURIs: mirror+file:{0} copy:///mnt/debian cdrom:[x]/ tor+http://t.test/debian\n\
+             Suites: bookworm\nComponents: main\n",
+            list.display()
+        );
+        files::write(&folder.path().join("sources.list.d/a.sources"), sources.as_bytes(), 0o644).unwrap();
+        assert_eq!(
+            found(&read(folder.path()).unwrap(), "debian", "bookworm"),
+            [
+                "http://first.test/debian",
+                "http://second.test/debian",
+                "https://last.test/debian",
+                "file:///srv/debian",
+                "file:///mnt/debian"
+            ]
+        );
+        files::remove(&list).unwrap();
+        assert!(matches!(read(folder.path()), Err(SourcesError::File(_))));
+    }
+
+    fn main() -> [String; 1] {
+        ["main".to_owned()]
+    }
+
+    fn found(sources: &[Source], archive: &str, suite: &str) -> Vec<String> {
+        let components = main();
+        let wanted = Wanted { archive, suite, components: &components };
+        mirrors(sources, wanted).unwrap().into_iter().map(|mirror| mirror.uri).collect()
     }
 
     #[test]

@@ -125,6 +125,10 @@ impl<'a> Universe<'a> {
         Self { architecture, numbers: HashMap::new(), names: Vec::new(), offers: Vec::new(), indexes: 0 }
     }
 
+    pub const fn architecture(&self) -> &'a str {
+        self.architecture
+    }
+
     /// Adds the packages of an index. Packages of other architectures are passed over.
     pub fn add(&mut self, index: &'a str, pin: Pin) -> Result<(), UniverseError> {
         for stanza in stanzas(index) {

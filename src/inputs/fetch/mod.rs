@@ -8,7 +8,7 @@
 //! (`transfer`), its bytes hashed and written while they pass (`sink`). Registries and signatures are not known here.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::Duration,
@@ -129,6 +129,9 @@ pub struct Fetcher {
     progress: SharedProgress,
     permits: Semaphore,
     http: OnceLock<Http>,
+    /// Hosts that could not be reached: for the rest of the run others are asked first, so that a mirror that is down
+    /// costs its timeout once and not for every file.
+    down: Mutex<BTreeSet<String>>,
     /// One lock per digest that is being fetched, so that nobody fetches it twice.
     fetching: Mutex<BTreeMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
 }
@@ -136,7 +139,8 @@ pub struct Fetcher {
 impl Fetcher {
     pub fn new(store: Store, options: Options, progress: SharedProgress) -> Self {
         let permits = Semaphore::new(options.parallel.max(1));
-        Self { store, options, progress, permits, http: OnceLock::new(), fetching: Mutex::default() }
+        let (down, fetching) = (Mutex::default(), Mutex::default());
+        Self { store, options, progress, permits, http: OnceLock::new(), down, fetching }
     }
 
     /// The file with this digest: from the store if it is there, whatever the URL; else from its mirrors and the URL.
@@ -205,23 +209,24 @@ impl Fetcher {
             };
             tried.push(Tried { url: redacted(&target).to_string(), why });
         }
-        Err(FetchError::Failed { what: what.to_owned(), tried })
+        Err(self.failed(what, url, tried))
     }
 
     /// A file of at most `limit` bytes that is not stored, such as an index. Nothing has verified it.
     pub async fn small(&self, what: &str, url: &str, limit: u64) -> Result<Vec<u8>, FetchError> {
-        let accept = |_: &[u8]| Ok::<_, std::convert::Infallible>(());
+        let accept = |_: &str, _: &[u8]| Ok::<_, std::convert::Infallible>(());
         Ok(self.small_accepted(what, url, limit, accept).await?.0)
     }
 
-    /// A file of at most `limit` bytes that is not stored and whose size nobody knows. `accept` says whether its bytes
-    /// are right; a mirror whose file it refuses is passed over for the next.
+    /// A file of at most `limit` bytes that is not stored and whose size nobody knows. `accept` is given the address that
+    /// was asked and its bytes and says whether they are right; a mirror whose file it refuses is passed over for the
+    /// next.
     pub async fn small_accepted<T, E: std::fmt::Display>(
         &self,
         what: &str,
         url: &str,
         limit: u64,
-        accept: impl Fn(&[u8]) -> Result<T, E>,
+        accept: impl Fn(&str, &[u8]) -> Result<T, E>,
     ) -> Result<(Vec<u8>, T), FetchError> {
         let _permit = self.permits.acquire().await;
         let mut tried = Vec::new();
@@ -230,7 +235,7 @@ impl Fetcher {
             let why = match self.receive(&target, Bound::AtMost(limit), sink).await? {
                 Ok((sink, _)) => {
                     let bytes = sink.into_bytes();
-                    match accept(&bytes) {
+                    match accept(&target, &bytes) {
                         Ok(value) => return Ok((bytes, value)),
                         Err(refusal) => Why::Refused(refusal.to_string()),
                     }
@@ -239,7 +244,7 @@ impl Fetcher {
             };
             tried.push(Tried { url: redacted(&target).to_string(), why });
         }
-        Err(FetchError::Failed { what: what.to_owned(), tried })
+        Err(self.failed(what, url, tried))
     }
 
     /// Whether there is an address to try for a URL at all.
@@ -296,7 +301,7 @@ impl Fetcher {
                 Err(why) => tried.push(Tried { url: redacted(&target).to_string(), why }),
             }
         }
-        Err(FetchError::Failed { what: what.to_owned(), tried })
+        Err(self.failed(what, url, tried))
     }
 
     /// The file at one address, if its bytes are right. A file that was put together from pieces gets a second chance in
@@ -345,7 +350,12 @@ impl Fetcher {
         };
         match received {
             Ok(pieces) => Ok(Ok((sink, pieces))),
-            Err(Failure::Remote { why, .. }) => Ok(Err(why)),
+            Err(Failure::Remote { why, .. }) => {
+                if let Why::Unreachable { host, .. } = &why {
+                    self.down.lock().unwrap_or_else(PoisonError::into_inner).insert(host.clone());
+                }
+                Ok(Err(why))
+            }
             Err(Failure::Local(error)) => Err(error.into()),
         }
     }
@@ -362,7 +372,20 @@ impl Fetcher {
         if targets.is_empty() {
             return Err(FetchError::Offline { what: what.to_owned(), url: redacted(url).to_string() });
         }
+        let down = self.down.lock().unwrap_or_else(PoisonError::into_inner);
+        if !down.is_empty() {
+            let host = |target: &String| Url::parse(target).ok().as_ref().and_then(client::host_of);
+            targets.sort_by_key(|target| host(target).is_some_and(|host| down.contains(&host)));
+        }
         Ok(targets)
+    }
+
+    /// Where a file was looked for in vain, in the order in which its mirrors were named.
+    fn failed(&self, what: &str, url: &str, mut tried: Vec<Tried>) -> FetchError {
+        let named: Vec<_> =
+            self.options.mirrors.targets(url).iter().map(|target| redacted(target).to_string()).collect();
+        tried.sort_by_key(|tried| named.iter().position(|target| *target == tried.url));
+        FetchError::Failed { what: what.to_owned(), tried }
     }
 
     /// The client, made when it is first needed: reading the system's certificates takes a while, and may fail.

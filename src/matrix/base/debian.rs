@@ -25,8 +25,6 @@ pub struct DebianRoot {
     pub alternatives: Vec<Alternative>,
     /// Their scripts are those of [`SCRIPTS`].
     pub declared: Vec<DeclaredScript>,
-    /// Units of systemd to enable.
-    pub enable: Vec<Located<String>>,
 }
 
 /// One suite of an archive.
@@ -39,7 +37,8 @@ pub struct DebianRepository {
     pub components: Vec<String>,
     /// Keyrings, files beside the definition. None: those that the machine's apt trusts for the suite.
     pub keys: Vec<Located<PathBuf>>,
-    /// Only used where the machine's own apt sources name the suite.
+    /// On a machine that runs this release of Debian, used where its own apt uses the suite; elsewhere, where a mirror
+    /// has it.
     pub optional: bool,
     pub at: At,
 }
@@ -103,7 +102,6 @@ impl DebianRoot {
             keep: table.each("keep", Kept::read),
             alternatives: table.each("alternatives", Alternative::read),
             declared: table.each("declared", |table| DeclaredScript::read(table, &SCRIPTS)),
-            enable: table.list("enable").unwrap_or_default(),
         })
     }
 

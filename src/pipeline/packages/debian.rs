@@ -31,6 +31,7 @@ use crate::{
     rootfs::without,
 };
 use suites::Suite;
+pub use suites::wanted;
 
 /// Why Debian's archives did not give what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,10 @@ pub enum DebianError {
     SourcePackage(#[from] SourcePackageError),
     #[error("the source package {package} {version} has no upstream tarball, or several: it has {}", files.join(", "))]
     NoTarball { package: String, version: String, files: Vec<String> },
+    #[error(
+        "no mirror of {archive} has a suite `{suite}` ({places}): correct `suite` in {at}, or name a mirror that has it"
+    )]
+    NoSuchSuite { suite: String, archive: String, at: String, places: String },
     #[error("no suite of the base can be asked: {}", .0.join(", "))]
     NoSuite(Vec<String>),
     #[error(transparent)]
@@ -202,7 +207,6 @@ pub(super) fn assemble(store: &Store, parts: &Parts<'_>) -> Result<Assembled, St
         // What a cell does not have needs no name; whether any cell has it is seen when the base is looked at as a whole.
         alternatives: parts.root.alternatives.iter().filter(|one| brought(&one.target)).map(alternative).collect(),
         declared: BTreeSet::new(),
-        enable: parts.root.enable.iter().map(|unit| unit.value.clone()).collect(),
     };
     let (assembled, names) = put_together(store, &parts.all.packages, parts.files, setup)?;
     let assembled = cut(parts, &names, &assembled)?;
@@ -251,9 +255,6 @@ fn key(parts: &Parts<'_>) -> ActionKey {
     }
     for declared in &parts.root.declared {
         key = key.field("declared", format!("{} {}", declared.package, declared.phases.join(" ")));
-    }
-    for unit in &parts.root.enable {
-        key = key.field("enable", &unit.value);
     }
     for path in &parts.definition.remove {
         key = key.field("remove", &path.value);

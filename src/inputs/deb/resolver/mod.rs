@@ -18,7 +18,8 @@ use std::collections::BTreeMap;
 use super::universe::{Kind, NameId, Offer, Universe, VersionId};
 use marking::Marking;
 
-/// What to resolve. Packages are named as on apt's command line, `name` or `name=version`.
+/// What to resolve. Packages are named as on apt's command line: `name` or `name=version`, and as there the name may
+/// be followed by the architecture (`name:amd64`), if it is the one that is resolved for.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'r> {
     pub install: &'r [String],
@@ -61,7 +62,7 @@ pub enum Problem {
 
 /// Everything that is wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("resolving packages: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+#[error("resolving packages: {}", list(.0))]
 pub struct Unresolvable(pub Vec<Problem>);
 
 /// Decides as apt does. See the module.
@@ -126,6 +127,10 @@ impl Resolution {
 /// The package of a name as a person writes it.
 fn find(universe: &Universe<'_>, text: &str) -> Result<(NameId, VersionId), Problem> {
     let (name, version) = text.split_once('=').map_or((text, None), |(name, version)| (name, Some(version)));
+    let name = match name.split_once(':') {
+        Some((bare, arch)) if arch == universe.architecture() || arch == "native" => bare,
+        _ => name,
+    };
     let Some(package) = universe.find(name) else {
         return Err(unknown(universe, name));
     };
@@ -171,6 +176,16 @@ fn unknown(universe: &Universe<'_>, name: &str) -> Problem {
     near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
     let similar = near.into_iter().take(3).map(|(_, other)| other.to_owned()).collect();
     Problem::Unknown { package: name.to_owned(), similar }
+}
+
+/// Problems in words; where there are very many, the first say enough.
+fn list(problems: &[Problem]) -> String {
+    const MOST: usize = 8;
+    let mut words: Vec<_> = problems.iter().take(MOST).map(ToString::to_string).collect();
+    if let more @ 1.. = problems.len().saturating_sub(MOST) {
+        words.push(format!("and {more} more"));
+    }
+    words.join("; ")
 }
 
 fn did_you_mean(similar: &[String]) -> String {

@@ -109,6 +109,9 @@ fn the_choice_is_the_one_that_apt_makes() {
         ("mta", "Virtual"),
         ("absent", "Unknown"),
         ("leaf=1", "leaf"),
+        ("leaf:amd64=1", "leaf"),
+        ("dep:native", "dep leaf"),
+        ("leaf:arm64", "Unknown"),
         ("leaf=2", "UnknownVersion"),
     ] {
         assert_eq!(names(&universe, install, ""), expected, "{install}");

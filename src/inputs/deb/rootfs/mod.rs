@@ -5,7 +5,6 @@
 //! deeds          what the scripts of the base packages would do: links, folders, copies, the bundle of CAs
 //! accounts       users and groups, from the lists of base-passwd
 //! alternatives   which program answers to a shared name, from a declared table
-//! units          what systemd starts by itself, where a definition asks for it
 //! documentation  what nobody reads in an image, left out; copyright files stay
 //! status         dpkg's record of what is installed, for scanners and for `dpkg -l`
 //! scripts        what packages would have run and nothing was done for, named
@@ -26,7 +25,6 @@ mod documentation;
 mod place;
 mod scripts;
 mod status;
-mod units;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,7 +34,6 @@ use std::{
 pub use alternatives::{Alternative, AlternativeError};
 pub use place::PlaceError;
 pub use scripts::{Phase, UndeclaredScript};
-pub use units::UnitError;
 
 use super::{control::Control, packages::Package};
 use crate::{
@@ -58,8 +55,6 @@ pub struct Setup {
     pub alternatives: Vec<Alternative>,
     /// Packages whose scripts need not run, or for which files of the definition stand in.
     pub declared: BTreeSet<String>,
-    /// Units of systemd to enable.
-    pub enable: Vec<String>,
 }
 
 /// An assembled root file system.
@@ -78,8 +73,6 @@ pub enum AssembleError {
     Place(#[from] PlaceError),
     #[error(transparent)]
     Alternative(#[from] AlternativeError),
-    #[error(transparent)]
-    Unit(#[from] UnitError),
     #[error(transparent)]
     Path(#[from] InvalidPath),
     #[error(transparent)]
@@ -106,7 +99,6 @@ pub fn assemble(store: &Store, packages: &[Unpacked<'_>], setup: &Setup) -> Resu
             owners.insert(alternative.link.clone(), owner);
         }
     }
-    units::enable(&mut root, &setup.enable)?;
     documentation::leave_out(&mut root.tree);
     status::record(&mut root, &packages)?;
     root.complete_folders();
@@ -164,7 +156,7 @@ impl Root<'_> {
 }
 
 /// The content of a file, through one hard link.
-fn content(tree: &Tree, path: &TreePath) -> Option<Content> {
+pub(super) fn content(tree: &Tree, path: &TreePath) -> Option<Content> {
     match &tree.get(path)?.node {
         Node::File(content) => Some(*content),
         Node::Hardlink(first) => match tree.get(first)?.node {

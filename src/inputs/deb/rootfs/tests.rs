@@ -205,10 +205,7 @@ fn scripts_that_nothing_is_done_for_are_named() {
         name: "iptables".to_owned(),
         target: path("usr/sbin/iptables-nft"),
     }];
-    assert_eq!(
-        named(&Setup { alternatives, declared: ["b".to_owned()].into(), ..Setup::default() }),
-        ["a preinst", "a postinst"]
-    );
+    assert_eq!(named(&Setup { alternatives, declared: ["b".to_owned()].into() }), ["a preinst", "a postinst"]);
 }
 
 #[test]
@@ -293,35 +290,4 @@ fn what_is_installed_is_recorded_for_dpkg_and_scanners() {
          Description: short\n\n\
          Package: b\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\nDescription: short\n\n"
     );
-}
-
-#[test]
-fn units_are_enabled_where_they_say() {
-    let machine = Machine::new();
-    let install = "[Unit]\nWantedBy=no.target\n[Install]\n# WantedBy=no.target\nWantedBy=multi-user.target a.target\n\
-                   RequiredBy =b.target\nAlias=c.service\n[X]\nWantedBy=no.target\n";
-    let made = [machine.package(
-        "kubelet",
-        &[],
-        &[&format!("lib/systemd/system/kubelet.service: {install}"), "lib/systemd/system/static.service: [Unit]\n"],
-    )];
-    let setup = |unit: &str| Setup { enable: vec![unit.to_owned()], ..Setup::default() };
-    let tree = machine.assemble(&made, &setup("kubelet.service")).unwrap().tree;
-    let unit = Entry::symlink("/usr/lib/systemd/system/kubelet.service");
-    let links = tree.iter().filter(|(_, entry)| **entry == unit);
-    let links: Vec<_> = links.map(|(path, _)| path.as_str()).collect();
-    let folder = "etc/systemd/system";
-    assert_eq!(
-        links,
-        [
-            "a.target.wants/kubelet.service",
-            "b.target.requires/kubelet.service",
-            "c.service",
-            "multi-user.target.wants/kubelet.service"
-        ]
-        .map(|link| format!("{folder}/{link}"))
-    );
-    for unit in ["static.service", "absent.service", "../kubelet.service", "kubelet", ".service", ""] {
-        assert!(machine.assemble(&made, &setup(unit)).is_err(), "{unit}");
-    }
 }

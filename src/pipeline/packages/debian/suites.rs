@@ -6,9 +6,10 @@ use crate::{
     host::files,
     inputs::{
         deb::{
-            machine,
+            machine::{self, MachineError},
             openpgp::Keyring,
             release::{IndexFile, Release},
+            sources::Wanted,
         },
         fetch::{FetchError, Why},
     },
@@ -41,7 +42,12 @@ pub(super) struct Index {
     pub(super) text: String,
 }
 
-/// The suites of a base, those that are optional only where the machine's own apt uses them.
+/// A suite as apt's sources are searched for it.
+pub fn wanted(repository: &DebianRepository) -> Wanted<'_> {
+    Wanted { archive: &repository.archive, suite: &repository.suite, components: &repository.components }
+}
+
+/// The suites of a base, those that are optional only where they are used and there.
 pub(super) async fn open(
     asking: Asking<'_>,
     base: &Base,
@@ -52,7 +58,7 @@ pub(super) async fn open(
     let mut suites = Vec::new();
     for repository in &root.repositories {
         if is_used(asking, repository, lock) {
-            suites.push(open_one(asking, base, repository, lock, answer).await?);
+            suites.extend(open_one(asking, base, repository, lock, answer).await?);
         }
     }
     Ok(suites)
@@ -62,55 +68,60 @@ fn release_url(repository: &DebianRepository) -> String {
     format!("{}/dists/{}/InRelease", repository.prefix(), repository.suite)
 }
 
-/// A lock that was made with a suite goes on with it, on any machine. One that is made anew on a machine without apt
-/// takes whatever the user named a mirror for.
+/// Whether a suite takes part in a choice. A lock that was made with it goes on with it, on any machine. A machine
+/// whose apt uses this release of Debian has decided which of its optional suites are used; on one that runs another
+/// release, or has no apt, they are used where they can be had.
 fn is_used(asking: Asking<'_>, repository: &DebianRepository, lock: &Lock) -> bool {
     let url = release_url(repository);
+    // `bookworm` of `bookworm-security`.
+    let release = repository.suite.split('-').next().unwrap_or_default();
     !repository.optional
         || repository.mirrors != DebianMirrors::System
         || lock.inputs.contains_key(&url)
         || asking.apt.names(&repository.suite)
-        || (asking.apt.mirrors(&repository.suite).is_err() && asking.fetcher.has_address(&url))
+        || (!asking.apt.names(release) && asking.fetcher.has_address(&url))
 }
 
+/// Opens a suite. `None` for one that is optional and that no mirror has; the user is told.
 async fn open_one(
     asking: Asking<'_>,
     base: &Base,
     repository: &DebianRepository,
     lock: &Lock,
     answer: &mut Answer,
-) -> Result<Suite, PipelineError> {
+) -> Result<Option<Suite>, PipelineError> {
     let what = format!("the release file of {}", repository.suite);
     let failed = |step: Step| PipelineError::new(format!("reading {what}"), step);
-    let keys = keyring(asking, base, repository).map_err(|error| failed(error.into()))?;
     let url = release_url(repository);
-    let read = |bytes: &[u8]| -> Result<(Release, String), DebianError> {
-        let signed = keys.verify(bytes, asking.apt.now)?;
-        let release = Release::parse(&signed)?;
-        release.check_suite(&repository.suite)?;
-        Ok((release, signed.signer().to_owned()))
-    };
-    let (bytes, (release, signer)) = if let Some(pin) = lock.inputs.get(&url) {
+    let (bytes, release, signer) = if let Some(pin) = lock.inputs.get(&url) {
         let moved = |source| PipelineError::index_moved(&base.name, &url, source);
         let blob = asking.fetcher.pinned(&what, &url, pin.sha256, pin.size).await.map_err(moved)?;
         let bytes =
             files::read(&asking.store.path(&blob.digest), LARGEST_RELEASE).map_err(|error| failed(error.into()))?;
-        let release = read(&bytes).map_err(|error| failed(error.into()))?;
-        (bytes, release)
+        let (release, signer) = known(asking, base, repository, &bytes).map_err(|error| failed(error.into()))?;
+        (bytes, release, signer)
     } else {
-        let fresh = |bytes: &[u8]| {
-            let (release, signer) = read(bytes)?;
-            if !asking.apt.may_be_outdated(&repository.suite) {
-                release.check_time(asking.apt.now)?;
-            }
-            Ok::<_, DebianError>((release, signer))
-        };
-        asking.fetcher.small_accepted(&what, &url, LARGEST_RELEASE, fresh).await?
+        let fresh = |target: &str, bytes: &[u8]| fresh(asking, base, repository, target, bytes);
+        match asking.fetcher.small_accepted(&what, &url, LARGEST_RELEASE, fresh).await {
+            Ok((bytes, (release, signer))) => (bytes, release, signer),
+            Err(error) => match nowhere(&error) {
+                Some(places) if repository.optional => {
+                    asking.progress.note(&without(&format!("no mirror has the suite {}", repository.suite), &places));
+                    return Ok(None);
+                }
+                Some(places) => {
+                    let (suite, archive) = (repository.suite.clone(), repository.archive.clone());
+                    let error = DebianError::NoSuchSuite { suite, archive, at: repository.at.to_string(), places };
+                    return Err(failed(error.into()));
+                }
+                None => return Err(error.into()),
+            },
+        }
     };
     let blob = asking.store.put(&bytes).map_err(|error| failed(error.into()))?;
     let verified = format!("signed by {signer}");
     answer.pins.insert(url.clone(), Pin { sha256: blob.digest, size: Some(blob.size), verified });
-    Ok(Suite {
+    Ok(Some(Suite {
         prefix: repository.prefix(),
         name: repository.suite.clone(),
         components: repository.components.clone(),
@@ -119,14 +130,71 @@ async fn open_one(
         evidence: format!("{url}, signed by {signer}"),
         packages: Vec::new(),
         sources: Vec::new(),
-    })
+    }))
 }
 
-/// The keys of the definition, else those that the machine's apt trusts.
-fn keyring(asking: Asking<'_>, base: &Base, repository: &DebianRepository) -> Result<Keyring, DebianError> {
-    if repository.keys.is_empty() {
-        return Ok(asking.apt.keyring(&repository.suite)?);
+/// A release file, and the fingerprint of the key that signed it.
+fn read(
+    asking: Asking<'_>,
+    repository: &DebianRepository,
+    keys: &Keyring,
+    bytes: &[u8],
+) -> Result<(Release, String), DebianError> {
+    let signed = keys.verify(bytes, asking.apt.now)?;
+    let release = Release::parse(&signed)?;
+    release.check_suite(&repository.suite)?;
+    Ok((release, signed.signer().to_owned()))
+}
+
+/// A release file that nothing has pinned yet, as an address has it: by the keys that count for this address, for now,
+/// and Debian's own where nothing but the machine's apt led there.
+fn fresh(
+    asking: Asking<'_>,
+    base: &Base,
+    repository: &DebianRepository,
+    target: &str,
+    bytes: &[u8],
+) -> Result<(Release, String), DebianError> {
+    let source = match repository.mirrors {
+        DebianMirrors::System => asking.apt.source_of(wanted(repository), target),
+        DebianMirrors::Urls(_) => None,
+    };
+    let keys = match (&source, repository.keys.is_empty()) {
+        (_, false) => own_keys(base, repository)?,
+        (Some(source), true) => asking.apt.keys_of(source)?,
+        (None, true) => asking.apt.keys()?,
+    };
+    let (release, signer) = read(asking, repository, &keys, bytes)?;
+    if !source.as_ref().is_some_and(|source| source.may_be_outdated) {
+        release.check_time(asking.apt.now)?;
     }
+    if source.is_some() && repository.keys.is_empty() && DEBIANS.contains(&repository.archive.as_str()) {
+        release.check_origin()?;
+    }
+    Ok((release, signer))
+}
+
+/// A release file that a lock pins, by whichever of the keys that the machine has for it.
+fn known(
+    asking: Asking<'_>,
+    base: &Base,
+    repository: &DebianRepository,
+    bytes: &[u8],
+) -> Result<(Release, String), DebianError> {
+    if !repository.keys.is_empty() {
+        return read(asking, repository, &own_keys(base, repository)?, bytes);
+    }
+    let by = |keys: Result<Keyring, MachineError>| read(asking, repository, &keys?, bytes);
+    let sources = asking.apt.mirrors(wanted(repository)).unwrap_or_default();
+    let mut keyrings = sources.iter().map(|source| asking.apt.keys_of(source));
+    by(asking.apt.keys()).or_else(|error| keyrings.find_map(|keys| by(keys).ok()).ok_or(error))
+}
+
+/// What the archives of Debian are called by everybody.
+const DEBIANS: [&str; 2] = ["debian", "debian-security"];
+
+/// The keys of the definition.
+fn own_keys(base: &Base, repository: &DebianRepository) -> Result<Keyring, DebianError> {
     let mut keyring = Keyring::default();
     for key in &repository.keys {
         machine::add(&mut keyring, &base.folder().join(&key.value))?;
@@ -196,16 +264,18 @@ impl Suite {
                     answer.pins.insert(url.clone(), pin);
                     return Ok(Some(Index { url, text }));
                 }
-                Err(error) if is_absent(&error) => absent = Some(error),
-                Err(error) => return Err(error.into()),
+                Err(error) => match nowhere(&error) {
+                    Some(places) => absent = Some((error, places)),
+                    None => return Err(error.into()),
+                },
             }
         }
         match absent {
-            Some(error) if self.optional => {
-                asking.progress.note(&format!("warning: {error}: going on without, because this suite is optional"));
+            Some((_, places)) if self.optional => {
+                asking.progress.note(&without(&format!("no mirror has {what}"), &places));
                 Ok(None)
             }
-            Some(error) => Err(error.into()),
+            Some((error, _)) => Err(error.into()),
             None => Err(failed(Step::Missing(what.to_owned()))),
         }
     }
@@ -217,7 +287,7 @@ impl Suite {
         let (best, named) = (url_of(&way.location(&self.release)), url_of(&way.path));
         let (digest, size) = (way.stored.digest, Some(way.stored.size));
         match asking.fetcher.pinned(what, &best, digest, size).await {
-            Err(error) if best != named && is_absent(&error) => {
+            Err(error) if best != named && nowhere(&error).is_some() => {
                 asking.fetcher.pinned(what, &named, digest, size).await.map(|blob| (named, blob)).map_err(|_| error)
             }
             fetched => fetched.map(|blob| (best, blob)),
@@ -225,8 +295,18 @@ impl Suite {
     }
 }
 
-/// Whether all mirrors answered that they have no such file.
-fn is_absent(error: &FetchError) -> bool {
+/// The places where a file was looked for, if all that went wrong is that none of them has it.
+fn nowhere(error: &FetchError) -> Option<String> {
+    let FetchError::Failed { tried, .. } = error else { return None };
     let none = |why: &Why| matches!(why, Why::NotFound { .. } | Why::MissingFile { .. });
-    matches!(error, FetchError::Failed { tried, .. } if tried.iter().all(|tried| none(&tried.why)))
+    let places: Vec<_> = tried.iter().map(|tried| tried.url.as_str()).collect();
+    tried.iter().all(|tried| none(&tried.why)).then(|| places.join(", "))
+}
+
+/// What is said where an optional part of a base is left out, which is somebody's security updates.
+fn without(what: &str, places: &str) -> String {
+    format!(
+        "warning: {what} ({places}): going on without it, because its suite is optional; whatever only it has, updates \
+         among it, is not in these images"
+    )
 }

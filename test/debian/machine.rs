@@ -1,0 +1,148 @@
+//! What the apt of a machine says decides where a base is had from, and whose signatures count there.
+
+use std::fs;
+
+use super::{
+    Debian,
+    archive::{Archive, put},
+    keys::{Plan, Signer},
+};
+use crate::support::fixture::{fails, succeeds};
+
+impl Debian {
+    /// An archive whose keys only the machine's apt knows.
+    fn known_to_apt(archive: &Archive) -> Self {
+        let debian = Self::new(archive);
+        debian.fixture.edit("m/debian/12.toml", "keys = [\"archive.gpg\"]", "");
+        let keyring = debian.fixture.path("m/debian/archive.gpg");
+        fs::rename(keyring, debian.fixture.path("archive.gpg")).unwrap();
+        debian
+    }
+
+    fn keyring(&self) -> String {
+        self.fixture.path("archive.gpg").display().to_string()
+    }
+
+    /// Another archive beside the first: its address for apt, and its keyring.
+    fn beside(&self, name: &str, archive: &Archive) -> (String, String) {
+        let folder = self.fixture.path(name);
+        let keyring = archive.write(&folder);
+        (format!("file:{}", folder.display()), keyring.display().to_string())
+    }
+}
+
+#[test]
+fn keys_count_only_for_the_source_that_names_them() {
+    let debian = Debian::known_to_apt(&Archive::new());
+    let (keyring, mirror) = (debian.keyring(), debian.fixture.path("archive").display().to_string());
+    let stranger = debian.fixture.path("stranger.gpg");
+    put(&stranger, &Signer::new(8).keyring(Plan::default()));
+    let stranger = stranger.display();
+    let fingerprint = Archive::new().signer.fingerprint();
+    let block = Archive::new().signer.armoured(Plan::default()).replace("\n\n", "\n.\n").replace('\n', "\n ");
+    for (sources, words) in [
+        (format!("deb [signed-by={keyring}] file:{mirror} bookworm main\n"), ""),
+        (format!("deb [signed-by={keyring},{fingerprint}] file:{mirror} bookworm main\n"), ""),
+        (
+            format!("deb [signed-by={keyring},{}] file:{mirror} bookworm main\n", "0".repeat(40)),
+            "does not hold this key",
+        ),
+        // The primary key alone: the archive signs with its subkey.
+        (format!("deb [signed-by={keyring},{fingerprint}!] file:{mirror} bookworm main\n"), "does not hold this key"),
+        (format!("deb [signed-by={stranger}] file:{mirror} bookworm main\n"), "does not hold this key"),
+        (
+            format!(
+                "deb [signed-by={stranger}] file:{mirror} bookworm main\ndeb [signed-by={keyring}] file:/x sid main\n"
+            ),
+            "does not hold this key",
+        ),
+        (format!("deb [signed-by=/absent.gpg] file:{mirror} bookworm main\n"), "/absent.gpg"),
+    ] {
+        let _ = fs::remove_file(debian.fixture.path("m/matrix.lock"));
+        let mut lock = debian.with_apt(&sources, &["matrix", "lock"]);
+        if words.is_empty() {
+            succeeds(&mut lock);
+        } else {
+            let error = fails(&mut lock, 1);
+            assert!(error.contains(words), "{sources}: {error}");
+        }
+    }
+    let stanza =
+        format!("Types: deb\nURIs: file://{mirror}\nSuites: bookworm\nComponents: main\nSigned-By:\n {block}\n");
+    debian.fixture.write("apt/sources.list.d/debian.sources", stanza);
+    succeeds(&mut debian.with_apt("", &["matrix", "lock"]));
+    fs::remove_file(debian.fixture.path("apt/sources.list.d/debian.sources")).unwrap();
+}
+
+/// Publishers of single programs call their suites `bookworm main` too.
+#[test]
+fn archives_of_others_are_passed_over() {
+    let debian = Debian::known_to_apt(&Archive::new());
+    let (cli, cli_keyring) =
+        debian.beside("cli/debian", &Archive { signer: Signer::new(9), origin: "cli bookworm", ..Archive::new() });
+    let others = format!("deb [signed-by={cli_keyring}] {cli} bookworm main\n");
+    let own =
+        format!("deb [signed-by={}] {} bookworm main\n", debian.keyring(), debian.mirror.replace("file://", "file:"));
+    succeeds(&mut debian.with_apt(&format!("{others}{own}"), &["matrix", "lock"]));
+    let lock = debian.lock();
+    assert!(lock.contains(&format!("signed by {}", Archive::new().signer.subkey_fingerprint())), "{lock}");
+    fs::remove_file(debian.fixture.path("m/matrix.lock")).unwrap();
+    let error = fails(&mut debian.with_apt(&others, &["matrix", "lock"]), 1);
+    assert!(error.contains("the archive of cli bookworm, not Debian's") && error.contains("`mirror`"), "{error}");
+    // Whoever writes the address means it.
+    let mirror = format!("mirror = \"{}\"\nkeys = [\"{cli_keyring}\"]", cli.replace("file:", "file://"));
+    debian.fixture.edit("m/debian/12.toml", "suite = \"bookworm\"", &format!("suite = \"bookworm\"\n{mirror}"));
+    succeeds(&mut debian.with_apt("", &["matrix", "lock"]));
+}
+
+#[test]
+fn lists_of_mirrors_are_followed() {
+    let debian = Debian::known_to_apt(&Archive::new());
+    let list = debian.fixture.path("mirrors.list");
+    put(&list, format!("file:/nowhere/debian\n{}\tpriority:1\n", debian.mirror).as_bytes());
+    let sources = format!(
+        "Types: deb deb-src\nURIs: mirror+file://{}\nSuites: bookworm\nComponents: main\nSigned-By: {}\n",
+        list.display(),
+        debian.keyring()
+    );
+    debian.fixture.write("apt/sources.list.d/debian.sources", sources);
+    succeeds(&mut debian.with_apt("", &["matrix", "build"]));
+    fs::remove_file(&list).unwrap();
+    fs::remove_file(debian.fixture.path("m/matrix.lock")).unwrap();
+    let error = fails(&mut debian.with_apt("", &["matrix", "lock"]), 1);
+    assert!(error.contains("mirrors.list"), "{error}");
+}
+
+const OPTIONAL: &str = "[[repositories]]\nsuite = \"bookworm-updates\"\noptional = true\n[[packages]]";
+
+/// A machine that runs this release has decided which suites it uses; on another whatever is there is used.
+#[test]
+fn optional_suites_are_used_where_they_are_there() {
+    for (suites, updates_there, used, warned) in [
+        ("bookworm", true, false, false),
+        ("bookworm bookworm-updates", true, true, false),
+        ("trixie", true, true, false),
+        ("trixie", false, false, true),
+    ] {
+        let debian = Debian::known_to_apt(&Archive::new());
+        let base = fs::read_to_string(debian.fixture.path("m/debian/12.toml")).unwrap();
+        debian.fixture.write("m/debian/12.toml", base.replacen("[[packages]]", OPTIONAL, 1));
+        if updates_there {
+            let dists = debian.fixture.path("archive/dists");
+            Archive { suite: "bookworm-updates", ..Archive::new() }.write(&debian.fixture.path("updates"));
+            fs::rename(debian.fixture.path("updates/dists/bookworm-updates"), dists.join("bookworm-updates")).unwrap();
+        }
+        let sources = format!(
+            "Types: deb\nURIs: file:{}\nSuites: {suites}\nComponents: main\nSigned-By: {}\n",
+            debian.fixture.path("debian").display(),
+            debian.keyring()
+        );
+        // The address ends in the archive's name, as those of mirrors do.
+        std::os::unix::fs::symlink("archive", debian.fixture.path("debian")).unwrap();
+        debian.fixture.write("apt/sources.list.d/debian.sources", sources);
+        let said = succeeds(&mut debian.with_apt("", &["matrix", "lock"]));
+        let said = String::from_utf8(said.stderr).unwrap();
+        assert_eq!(debian.lock().contains("dists/bookworm-updates/"), used, "{suites}: {said}");
+        assert_eq!(said.contains("going on without it"), warned, "{suites}: {said}");
+    }
+}
