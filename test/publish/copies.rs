@@ -77,6 +77,8 @@ fn what_a_place_says_of_itself_is_proved_too() {
         fs::write(built.fixture.path(file), sound).unwrap();
     }
     succeeds(&mut built.kletimg(&["image", "verify", "dist"]));
+    fs::rename(built.fixture.path("m/dist/index.json"), built.fixture.path("index.json")).unwrap();
+    assert!(found("dist").contains(": place-malformed: "), "without an index");
     // An archive that was cut off.
     let all = fs::read(built.fixture.path("m/all.tar")).unwrap();
     fs::write(built.fixture.path("m/cut.tar"), &all[..all.len() * 2 / 3]).unwrap();
