@@ -681,19 +681,27 @@ fn other_platforms_run_under_emulation() {
 
 #[test]
 fn the_engine_pulls_and_runs_what_was_pushed() {
-    let Some(registry) = RealRegistry::start(Guard::Open) else { return };
+    let Some(registry) = RealRegistry::start(Guard::TlsAndPassword) else { return };
     let Some(docker) = engine() else { return };
     let fixture = Fixture::new();
     fixture.edit("m/matrix.toml", "docker.io/example", &format!("{}/edge", registry.host));
     if static_kubelet(&fixture, "1.26.0").is_none() {
         return;
     }
-    succeeds(&mut fixture.mirrored(&["matrix", "build", "--variant", "plain", "--push"]));
+    let config = fixture.path("docker");
+    fs::create_dir(&config).unwrap();
+    fs::copy(registry.login_file("edge", "s3cret"), config.join("config.json")).unwrap();
+    let logged_in = |mut command: Command| {
+        command.arg("--ca-cert").arg(registry.folder.path().join("ca.pem")).env("DOCKER_CONFIG", &config);
+        succeeds(&mut command)
+    };
+    logged_in(fixture.mirrored(&["matrix", "build", "--variant", "plain", "--push"]));
     let tag = format!("{}/edge/kubelet:{TAG}", registry.host);
-    tool(&docker, &["pull", "--quiet", &tag]);
+    // Of this machine's registries the Engine takes any certificate.
+    tool(&docker, &["--config", &config.display().to_string(), "pull", "--quiet", &tag]);
     assert_eq!(tool(&docker, &["run", "--rm", &tag, "--version"]).trim(), "Kubernetes v1.26.0");
     let inspected: Value = serde_json::from_str(&tool(&docker, &["image", "inspect", &tag])).unwrap();
-    let layout: Value = json(&succeeds(&mut fixture.kletimg(&["matrix", "push", "--format", "json"])));
+    let layout: Value = json(&logged_in(fixture.kletimg(&["matrix", "push", "--format", "json"])));
     let pinned = format!("{}/edge/kubelet@{}", registry.host, layout["tags"][0]["digest"].as_str().unwrap());
     assert_eq!(inspected[0]["RepoDigests"][0].as_str(), Some(pinned.as_str()));
     tool(&docker, &["image", "rm", &tag]);

@@ -28,6 +28,7 @@ use support::{
     lying_registry::{Fault, LyingRegistry, Rule, rule},
     parts,
     registry::{Guard, RealRegistry},
+    tls::TlsServer,
 };
 
 mod support;
@@ -164,6 +165,17 @@ async fn what_a_login_or_certificate_lacks_is_said() {
     settings.insecure.insert(registry.host.clone());
     settings.credentials.files = vec![registry.login_file("edge", "s3cret")];
     push_all(&settings, &store, &tags, PushOptions::default()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_for_another_name_is_not_blamed_on_its_authority() {
+    let Some(server) = TlsServer::start() else { return };
+    let settings = Settings { authorities: vec![std::fs::read(server.authority()).unwrap()], ..quick() };
+    let host = server.url.replace("https://127.0.0.1", "localhost");
+    let repository: Repository = format!("{host}/a").parse().unwrap();
+    let error = Registry::connect(&settings, &repository).await.err().unwrap();
+    assert!(matches!(error, RegistryError::Certificate { .. }), "{error}");
+    assert!(error.to_string().contains("127.0.0.1") && error.exit_hint() == 4, "the name it is for: {error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -84,6 +84,10 @@ fn damage(error: &PublishError) -> Option<Code> {
             OpenError::Layout(LayoutError::Version { .. } | LayoutError::Index { .. } | LayoutError::Name { .. })
             | OpenError::Archive(ReadArchiveError::Document { .. } | ReadArchiveError::Missing { .. }),
         ) => Some(Code::PlaceMalformed),
+        // That it is a layout was seen before: what is missing is its index.
+        PublishError::Open(OpenError::Layout(LayoutError::File(error))) if error.is_not_found() => {
+            Some(Code::PlaceMalformed)
+        }
         PublishError::Registry(RegistryError::WrongDigest { .. }) => Some(Code::BlobDigest),
         PublishError::Registry(RegistryError::Source(SourceError::Manifest { .. })) => Some(Code::DocumentMalformed),
         _ => None,

@@ -1,5 +1,7 @@
 //! Where copies go and what they are called there; archives as other programs take them.
 
+use kletimg::images::media_type::MANIFEST;
+
 use super::*;
 
 #[test]
@@ -36,6 +38,59 @@ fn a_copy_is_called_what_it_was_told_to_be_called() {
         assert!(message.contains(part), "{to}: {message}");
     }
     assert!(!built.fixture.path("m/there").exists() && !built.fixture.path("m/there.tar").exists());
+}
+
+/// Attestations and signatures lie beside the images of an index: they travel with them, and are no images.
+#[test]
+fn what_lies_beside_an_image_travels_with_it() {
+    let Some(registry) = RealRegistry::start(Guard::Open) else { return };
+    let built = Built::new("localhost:1");
+    let dist = built.fixture.path("m/dist");
+    let blob = |digest: &str| dist.join("blobs/sha256").join(digest.trim_start_matches("sha256:"));
+    let put = |bytes: &[u8]| {
+        let digest = Digest::of(bytes).to_string();
+        fs::write(blob(&digest), bytes).unwrap();
+        (digest, bytes.len())
+    };
+    let descriptor = |media_type: &str, bytes: &[u8]| {
+        let (digest, size) = put(bytes);
+        serde_json::json!({ "mediaType": media_type, "digest": digest, "size": size })
+    };
+    let mut layout: Value = serde_json::from_slice(&fs::read(dist.join("index.json")).unwrap()).unwrap();
+    let named = |entry: &Value| entry["annotations"]["org.opencontainers.image.ref.name"] == TAG;
+    let entry = layout["manifests"].as_array_mut().unwrap().iter_mut().find(|entry| named(entry)).unwrap();
+    let mut index: Value = serde_json::from_slice(&fs::read(blob(entry["digest"].as_str().unwrap())).unwrap()).unwrap();
+    let beside = |config: Value, more: Value| {
+        let mut manifest = serde_json::json!({
+            "schemaVersion": 2, "mediaType": MANIFEST, "config": config,
+            "layers": [descriptor("application/vnd.in-toto+json", b"a statement")],
+        });
+        manifest.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        descriptor(MANIFEST, manifest.to_string().as_bytes())
+    };
+    let config = br#"{"architecture":"unknown","os":"unknown","rootfs":{"type":"layers","diff_ids":[]}}"#;
+    let mut attestation = beside(descriptor("application/vnd.oci.image.config.v1+json", config), serde_json::json!({}));
+    attestation["platform"] = serde_json::json!({ "architecture": "unknown", "os": "unknown" });
+    let empty = descriptor("application/vnd.oci.empty.v1+json", b"{}");
+    let signature = beside(empty, serde_json::json!({ "artifactType": "application/x", "annotations": { "a": "b" } }));
+    index["manifests"].as_array_mut().unwrap().extend([attestation, signature]);
+    let (digest, size) = put(index.to_string().as_bytes());
+    entry["digest"] = digest.clone().into();
+    entry["size"] = size.into();
+    fs::write(dist.join("index.json"), layout.to_string()).unwrap();
+
+    let (from, remote) = (format!("dist:{TAG}"), format!("{}/a/b:t", registry.host));
+    for (from, to) in [(&from, remote.as_str()), (&remote, "oci:there:t"), (&remote, "there.tar")] {
+        let copied = text(&succeeds(&mut built.kletimg(&["image", "copy", "-q", from, to])));
+        assert!(copied.trim().ends_with(&digest), "{copied}");
+    }
+    succeeds(&mut built.kletimg(&["image", "verify", &from, &remote, "oci:there:t", "there.tar"]));
+    let costs = json(&succeeds(&mut built.kletimg(&["image", "cost", &remote, "--from", &from, "--format", "json"])));
+    assert_eq!(costs["platforms"].as_array().unwrap().len(), 3, "{costs}");
+    let sizes = text(&succeeds(&mut built.kletimg(&["size", "table", "there"])));
+    assert!(sizes.contains("arm64") && !sizes.contains("unknown"), "{sizes}");
+    succeeds(&mut built.kletimg(&["image", "copy", "-q", &remote, "docker-archive:one.tar:a:b"]));
+    succeeds(&mut built.kletimg(&["image", "ls", &remote, "--platform", "linux/arm64"]));
 }
 
 #[test]
@@ -77,6 +132,8 @@ fn what_a_place_says_of_itself_is_proved_too() {
         fs::write(built.fixture.path(file), sound).unwrap();
     }
     succeeds(&mut built.kletimg(&["image", "verify", "dist"]));
+    fs::rename(built.fixture.path("m/dist/index.json"), built.fixture.path("index.json")).unwrap();
+    assert!(found("dist").contains(": place-malformed: "), "without an index");
     // An archive that was cut off.
     let all = fs::read(built.fixture.path("m/all.tar")).unwrap();
     fs::write(built.fixture.path("m/cut.tar"), &all[..all.len() * 2 / 3]).unwrap();
@@ -114,13 +171,13 @@ fn podman_loads_what_was_written() {
 /// containerd's own client, with the containerd that the Docker Engine of this machine has.
 #[test]
 fn containerd_imports_what_was_written() {
-    let Some(ctr) = parts::program("ctr") else { return };
+    let Some(program) = parts::program("ctr") else { return };
     let sockets = ["/run/containerd/containerd.sock", "/run/docker/containerd/containerd.sock"];
     let found = sockets.into_iter().find(|socket| Path::new(socket).exists());
     let Some(socket) = parts::need("containerd", found, "there is no socket of a containerd") else { return };
     let built = Built::new("localhost:1");
     let namespace = format!("kletimg-test-{}", std::process::id());
-    let ctr = |args: &[&str]| tool(&ctr.display().to_string(), &[&["-a", socket, "-n", &namespace], args].concat());
+    let ctr = |args: &[&str]| tool(&program.display().to_string(), &[&["-a", socket, "-n", &namespace], args].concat());
     for (from, to) in [("dist", "oci-archive:x.tar"), (&format!("dist:{TAG}"), "docker-archive:y.tar")] {
         succeeds(&mut built.kletimg(&["image", "copy", from, to]));
     }
@@ -133,4 +190,10 @@ fn containerd_imports_what_was_written() {
         }
         assert_eq!(complete, images, "{checked}");
     }
+    // What the images leave behind is collected in the background, and only then may the namespace go.
+    let removed = (0..50).any(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        Command::new(&program).args(["-a", socket, "namespaces", "rm", &namespace]).output().unwrap().status.success()
+    });
+    assert!(removed, "the namespace {namespace} is left over");
 }

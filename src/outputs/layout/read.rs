@@ -11,7 +11,7 @@ use super::{BLOBS, Layout, LayoutError};
 use crate::{
     base::Blob,
     host::files,
-    images::{self, Descriptor, LONGEST, LayoutEntry, PlatformImage, ReadError, RefName, Tag},
+    images::{self, Descriptor, LONGEST, LayoutEntry, Links, PlatformImage, ReadError, RefName, Tag},
     layers,
 };
 
@@ -116,6 +116,9 @@ impl Walk<'_> {
 
     fn image(&mut self, descriptor: &Descriptor) -> Result<(), LayoutError> {
         let bytes = self.document(descriptor)?;
+        if matches!(Links::read(&bytes, &descriptor.media_type), Ok(Links::Artifact { .. })) {
+            return Ok(());
+        }
         let manifest = images::read_manifest(&bytes).map_err(|reason| self.in_document(descriptor, reason))?;
         let bytes = self.document(&manifest.config)?;
         let config = images::read_config(&bytes).map_err(|reason| self.in_document(&manifest.config, reason))?;

@@ -60,14 +60,17 @@ impl Registry {
         let http = Http::new(settings, host)?;
         let plain_allowed = settings.insecure.contains(host) || is_this_machine(host);
         let (base, answer) = match ping(&http, "https", login.as_ref()).await {
+            // Whose certificate is not accepted speaks TLS, and would not answer anything else.
+            Err(secure @ (RegistryError::Untrusted { .. } | RegistryError::Certificate { .. })) => return Err(secure),
             Err(secure) if plain_allowed => match ping(&http, "http", login.as_ref()).await {
                 Ok(found) => found,
                 // Whoever gives an answer on http is meant; 400 is what a server that wants TLS answers there.
-                Err(
-                    RegistryError::Unreachable { .. }
-                    | RegistryError::Broken { .. }
-                    | RegistryError::NotARegistry { status: 400, .. },
-                ) => return Err(secure),
+                Err(RegistryError::Unreachable { .. } | RegistryError::NotARegistry { status: 400, .. }) => {
+                    return Err(secure);
+                }
+                Err(RegistryError::GaveUp { last, .. }) if matches!(*last, RegistryError::Broken { .. }) => {
+                    return Err(secure);
+                }
                 Err(plain) => return Err(plain),
             },
             found => found?,

@@ -20,6 +20,11 @@ pub enum RegistryError {
     )]
     Untrusted { host: String, reason: String },
     #[error(
+        "reaching the registry {host}: its certificate is not valid: {reason}: have it renewed, use the name that it is for, \
+         or allow this host with --insecure-registry {host}"
+    )]
+    Certificate { host: String, reason: String },
+    #[error(
         "reaching the registry {host}: it does not speak TLS ({reason}): if it is meant to be plain HTTP, allow that with \
          --insecure-registry {host}"
     )]

@@ -158,6 +158,9 @@ impl Http {
     fn broken(&self, error: &reqwest::Error, doing: &str) -> RegistryError {
         let (host, reason) = (self.host.clone(), root_cause(error));
         match tls_error(error) {
+            Some(rustls::Error::InvalidCertificate(why)) if is_about_itself(why) => {
+                RegistryError::Certificate { host, reason }
+            }
             Some(rustls::Error::InvalidCertificate(_)) => RegistryError::Untrusted { host, reason },
             Some(rustls::Error::InvalidMessage(_)) => RegistryError::PlainHttp { host, reason },
             _ if error.is_connect() => RegistryError::Unreachable { host, reason },
@@ -294,6 +297,23 @@ impl Endpoint {
         }
         Ok(url)
     }
+}
+
+/// Whether a certificate is wrong whoever signed it.
+const fn is_about_itself(why: &rustls::CertificateError) -> bool {
+    use rustls::CertificateError::{
+        Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet, NotValidYetContext, Revoked,
+    };
+    matches!(
+        why,
+        Expired
+            | ExpiredContext { .. }
+            | NotValidForName
+            | NotValidForNameContext { .. }
+            | NotValidYet
+            | NotValidYetContext { .. }
+            | Revoked
+    )
 }
 
 /// Whether a host is the machine itself.

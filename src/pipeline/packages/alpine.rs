@@ -116,7 +116,7 @@ async fn index(
             let index = open(&bytes).map_err(|error| failed(error.into()))?;
             (bytes, index)
         }
-        None => asking.fetcher.small_accepted(&what, &url, LARGEST_INDEX, open).await?,
+        None => asking.fetcher.small_accepted(&what, &url, LARGEST_INDEX, |_, bytes| open(bytes)).await?,
     };
     let blob = tokio::task::block_in_place(|| asking.store.put(&bytes)).map_err(|error| failed(error.into()))?;
     let verified = index.signed_by().map_or_else(|| "unsigned as allowed".to_owned(), |key| format!("signed by {key}"));
