@@ -34,7 +34,7 @@ use support::{
 mod support;
 
 fn quick() -> Settings {
-    let retry = Retry { attempts: 4, first: Duration::from_millis(1), longest: Duration::from_secs(2) };
+    let retry = Retry { attempts: 4, first: Duration::from_millis(20), longest: Duration::from_secs(2) };
     Settings { retry, ..Settings::default() }
 }
 

@@ -108,6 +108,9 @@ impl Drop for RealRegistry {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+        if std::thread::panicking() {
+            super::say(&format!("docker-registry said: {}", self.log()));
+        }
     }
 }
 
