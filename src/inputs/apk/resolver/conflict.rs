@@ -224,11 +224,13 @@ fn by(asked: &[Requirer]) -> String {
     const SHOWN: usize = 3;
     let shown: Vec<_> = asked.iter().take(SHOWN).map(ToString::to_string).collect();
     let more = asked.len().saturating_sub(SHOWN);
-    match (shown.is_empty(), more) {
-        (true, _) => String::new(),
-        (_, 0) => format!(" (asked for by {})", shown.join(" and ")),
-        (_, more) => format!(" (asked for by {} and {more} more)", shown.join(", ")),
-    }
+    let list = match (shown.split_last(), more) {
+        (None, _) => return String::new(),
+        (Some((only, [])), 0) => only.clone(),
+        (Some((last, others)), 0) => format!("{} and {last}", others.join(", ")),
+        (Some(_), more) => format!("{} and {more} more", shown.join(", ")),
+    };
+    format!(" (asked for by {list})")
 }
 
 impl fmt::Display for Problem {
