@@ -73,8 +73,8 @@ fn release_url(repository: &DebianRepository) -> String {
 /// release, or has no apt, they are used where they can be had.
 fn is_used(asking: Asking<'_>, repository: &DebianRepository, lock: &Lock) -> bool {
     let url = release_url(repository);
-    // `bookworm` of `bookworm-security`.
-    let release = repository.suite.split('-').next().unwrap_or_default();
+    // `bookworm` of `bookworm-security`, `buster` of `buster/updates`.
+    let release = repository.suite.split(['-', '/']).next().unwrap_or_default();
     !repository.optional
         || repository.mirrors != DebianMirrors::System
         || lock.inputs.contains_key(&url)
