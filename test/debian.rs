@@ -191,6 +191,25 @@ fn mirrors_and_repetition_change_nothing() {
 }
 
 #[test]
+fn builds_at_the_same_time_give_the_same_and_disturb_nobody() {
+    let debian = Debian::new(&Archive::new());
+    succeeds(&mut debian.kletimg(&["matrix", "lock"]));
+    let outputs = ["a", "b", "c"].map(|dest| format!("type=oci,dest={dest}"));
+    let start = |output: &String| {
+        let mut build = debian.kletimg(&["matrix", "build", "--locked", "-o", output]);
+        build.stderr(std::process::Stdio::piped()).stdout(std::process::Stdio::null()).spawn().unwrap()
+    };
+    let started: Vec<_> = outputs.iter().map(start).collect();
+    for build in started {
+        let ended = build.wait_with_output().unwrap();
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    }
+    let index = |dest: &str| fs::read(debian.fixture.path("m").join(dest).join("index.json")).unwrap();
+    assert_eq!(index("a"), index("b"));
+    assert_eq!(index("a"), index("c"));
+}
+
+#[test]
 fn a_plan_says_what_is_left_out_and_why() {
     let debian = Debian::new(&Archive::new());
     succeeds(&mut debian.kletimg(&["matrix", "lock"]));
@@ -337,6 +356,7 @@ fn names_that_are_wrong_are_told() {
     let error = fails(&mut debian.kletimg(&["matrix", "lock"]), 1);
     assert!(error.contains("no mirror of debian has a suite `bookworm`"), "a suite that is not there: {error}");
     assert!(error.contains("12.toml") && error.contains("dists/bookworm/InRelease"), "{error}");
+    assert_eq!(error.matches("a suite `bookworm`").count(), 1, "once for all platforms: {error}");
     let from = debian.fixture.path("archive/dists/trixie");
     fs::rename(from, debian.fixture.path("archive/dists/bookworm")).unwrap();
     let error = fails(&mut debian.kletimg(&["matrix", "lock"]), 1);

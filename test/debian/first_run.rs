@@ -28,10 +28,12 @@ const PLATFORMS: [(&str, &str, &str); 3] = [
 ];
 
 /// What the kubelet calls, and what each prints.
-const CALLED: [(&str, &str); 9] = [
+const CALLED: [(&str, &str); 10] = [
     ("mount --version", "util-linux"),
     ("iptables --version", "nf_tables"),
     ("ip6tables-save --version", "nf_tables"),
+    // It says its version without asking the kernel, so that emulators can run it too.
+    ("iptables-legacy --version", "legacy"),
     ("conntrack --version", "conntrack"),
     ("blkid --version", "util-linux"),
     ("nsenter --version", "util-linux"),

@@ -72,6 +72,16 @@ fn keys_count_only_for_the_source_that_names_them() {
     debian.fixture.write("apt/sources.list.d/debian.sources", stanza);
     succeeds(&mut debian.with_apt("", &["matrix", "lock"]));
     fs::remove_file(debian.fixture.path("apt/sources.list.d/debian.sources")).unwrap();
+
+    // An address of the definition that the machine's apt has keys for.
+    let mirror = format!("suite = \"bookworm\"\nmirror = \"{}\"", debian.mirror);
+    debian.fixture.edit("m/debian/12.toml", "suite = \"bookworm\"", &mirror);
+    for (key, believed) in [(keyring.as_str(), true), (&stranger.to_string(), false)] {
+        let _ = fs::remove_file(debian.fixture.path("m/matrix.lock"));
+        let sources = format!("deb [signed-by={key}] {}/ bookworm main\n", debian.mirror);
+        let locked = debian.with_apt(&sources, &["matrix", "lock"]).output().unwrap();
+        assert_eq!(locked.status.success(), believed, "{key}: {}", String::from_utf8_lossy(&locked.stderr));
+    }
 }
 
 /// Publishers of single programs call their suites `bookworm main` too.

@@ -75,6 +75,8 @@ pub(super) async fn select(asking: Asking<'_>, plan: &Plan, lock: &mut Lock) -> 
                     lock.select(selection, selected);
                 }
             }
+            // What is wrong with a base is wrong for each of its platforms.
+            Err(error) if failed.iter().any(|known: &PipelineError| known.to_string() == error.to_string()) => {}
             Err(error) => failed.push(error),
         }
     }

@@ -73,8 +73,8 @@ fn release_url(repository: &DebianRepository) -> String {
 /// release, or has no apt, they are used where they can be had.
 fn is_used(asking: Asking<'_>, repository: &DebianRepository, lock: &Lock) -> bool {
     let url = release_url(repository);
-    // `bookworm` of `bookworm-security`.
-    let release = repository.suite.split('-').next().unwrap_or_default();
+    // `bookworm` of `bookworm-security`, `buster` of `buster/updates`.
+    let release = repository.suite.split(['-', '/']).next().unwrap_or_default();
     !repository.optional
         || repository.mirrors != DebianMirrors::System
         || lock.inputs.contains_key(&url)
@@ -146,8 +146,8 @@ fn read(
     Ok((release, signed.signer().to_owned()))
 }
 
-/// A release file that nothing has pinned yet, as an address has it: by the keys that count for this address, for now,
-/// and Debian's own where nothing but the machine's apt led there.
+/// A release file that nothing has pinned yet, as an address has it: by the keys of the definition or those that the
+/// machine's apt has for this address, for now, and Debian's own where nothing but the machine's apt led there.
 fn fresh(
     asking: Asking<'_>,
     base: &Base,
@@ -155,10 +155,7 @@ fn fresh(
     target: &str,
     bytes: &[u8],
 ) -> Result<(Release, String), DebianError> {
-    let source = match repository.mirrors {
-        DebianMirrors::System => asking.apt.source_of(wanted(repository), target),
-        DebianMirrors::Urls(_) => None,
-    };
+    let source = asking.apt.source_of(wanted(repository), target);
     let keys = match (&source, repository.keys.is_empty()) {
         (_, false) => own_keys(base, repository)?,
         (Some(source), true) => asking.apt.keys_of(source)?,
@@ -168,7 +165,8 @@ fn fresh(
     if !source.as_ref().is_some_and(|source| source.may_be_outdated) {
         release.check_time(asking.apt.now)?;
     }
-    if source.is_some() && repository.keys.is_empty() && DEBIANS.contains(&repository.archive.as_str()) {
+    let by_apt = source.is_some() && repository.mirrors == DebianMirrors::System && repository.keys.is_empty();
+    if by_apt && DEBIANS.contains(&repository.archive.as_str()) {
         release.check_origin()?;
     }
     Ok((release, signer))
