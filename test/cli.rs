@@ -240,7 +240,7 @@ fn a_program_for_another_machine_is_refused() {
 
 #[test]
 fn wrong_files_and_wrong_usage_end_with_2_and_say_what_to_write() {
-    let cases: [(&str, &str, &str, &[&str]); 6] = [
+    let cases: [(&str, &str, &str, &[&str]); 7] = [
         ("m/matrix.toml", "\"plain\"", "\"plane\"", &["matrix.toml:4:13", "`plane`", "did you mean `plain`"]),
         ("m/matrix.toml", "base = ", "bases = ", &["unknown key `bases`", "did you mean `base`"]),
         ("m/matrix.toml", "tag = \"v{kubernetes}-{base}\"", "tag = \"{kubernetes\"", &["without its `}`"]),
@@ -250,6 +250,12 @@ fn wrong_files_and_wrong_usage_end_with_2_and_say_what_to_write() {
             "entrypoint = [\"kubelet\"]",
             "entrypoint = [\"kubelet\", \"--network-plugin=cni\"]",
             &["1.24", "removed-flag"],
+        ),
+        (
+            "m/variants/plain.toml",
+            "entrypoint = [\"kubelet\"]",
+            "entrypoint = [\"/wrapper\", \"/bin/kubelet\", \"--\"]\ncmd = [\"--network-plugin=cni\"]",
+            &["plain.toml:4:", "1.24", "removed-flag"],
         ),
         ("m/components/kubelet.toml", "daemon = true", "daemon = true\npack = true", &["never packed"]),
     ];
@@ -397,7 +403,8 @@ fn the_projects_own_matrix_fits_every_version() {
             assert!(start.contains("kube-proxy"), "{start}");
             continue;
         }
-        assert!(start.contains("\"kubelet\""), "{start}");
+        assert!(start.contains("\"/usr/local/bin/entrypoint\",\"kubelet\""), "{start}");
+        assert_eq!(tag["config"]["entrypoint"].as_array().unwrap().last().unwrap(), "--", "{start}");
         assert!(!start.contains("--network-plugin"), "{start}");
         // kubernetes/kubernetes#118787: without a default from 1.24 to 1.26, in the configuration file since.
         let endpoint = start.contains("--container-runtime-endpoint=");

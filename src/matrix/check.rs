@@ -254,8 +254,10 @@ fn check_flags(matrix: &Matrix, sink: &Sink) {
     for name in matrix.file.variants.iter().chain(matrix.file.include.iter().flat_map(|rule| &rule.variants)) {
         let Some(variant) = matrix.variants.get(&name.value) else { continue };
         for version in &versions {
-            let program = variant.entrypoint.as_ref().and_then(|args| args.value.get(version)?.first());
-            if program.is_none_or(|program| program.rsplit('/').next() != Some("kubelet")) {
+            // A wrapper may stand before it.
+            let start = variant.entrypoint.iter().filter_map(|args| args.value.get(version)).flatten();
+            let mut programs = start.take_while(|arg| !arg.starts_with('-'));
+            if !programs.any(|program| program.rsplit('/').next() == Some("kubelet")) {
                 continue;
             }
             for args in [&variant.entrypoint, &variant.cmd].into_iter().flatten() {

@@ -38,7 +38,11 @@ impl Root {
 
     /// Lays a program of `alpine/` in, as the definitions do.
     fn lay(&self, path: &str, name: &str) {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("alpine").join(name);
+        self.lay_from("alpine", path, name);
+    }
+
+    fn lay_from(&self, folder: &str, path: &str, name: &str) {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(name);
         self.program(path, &fs::read_to_string(source).unwrap());
     }
 
@@ -230,4 +234,37 @@ fn the_checker_of_the_file_system_that_is_there_is_called() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("there is no fsck.xfs"));
     root.program("usr/local/sbin/blkid", "#!/bin/sh\nexit 2\n");
     assert_eq!(root.run(&["fsck", "-a", device]).status.code(), Some(8));
+}
+
+#[test]
+fn the_entrypoint_tells_options_from_programs() {
+    let Some(root) = Root::new() else { return };
+    root.lay_from("variants", "usr/local/bin/entrypoint", "entrypoint");
+    // Every word that a program is given, in brackets.
+    root.program("usr/bin/kubelet", "#!/bin/sh\nfor word do printf '[%s]' \"$word\"; done\n");
+    root.program("usr/bin/other", "#!/bin/sh\nprintf other; for word do printf '[%s]' \"$word\"; done\n");
+    let cases: [(&[&str], &[&str], &str); 9] = [
+        (&["kubelet", "--config=/a b", "--"], &[], "[--config=/a b]"),
+        (&["kubelet", "--config=/a b", "--"], &["--v=4", ""], "[--config=/a b][--v=4][]"),
+        (&["kubelet", "--config=/x", "--"], &["kubelet", "--version"], "[--version]"),
+        (&["kubelet", "--config=/x", "--"], &["other", "a  b", "*", "--", "$HOME"], "other[a  b][*][--][$HOME]"),
+        (&["kubelet", "--config=/x", "--"], &["--a", "--", "--b"], "[--config=/x][--a][--][--b]"),
+        (&["kubelet", "--"], &["-v", "2"], "[-v][2]"),
+        (&["kubelet", "--"], &["/usr/bin/other"], "other"),
+        (&["kubelet", "--a"], &[], "[--a]"),
+        (&["other"], &["x"], "other[x]"),
+    ];
+    for (image, user, expected) in cases {
+        let words: Vec<&str> = ["/usr/local/bin/entrypoint"].iter().chain(image).chain(user).copied().collect();
+        assert_eq!(root.says(&words), expected, "{image:?} {user:?}");
+        // The shell of Debian's images is dash, or whatever this machine's is.
+        let script = root.path("usr/local/bin/entrypoint");
+        let mut here = Command::new("/bin/sh");
+        here.arg(script).args(&words[1..]).env("PATH", format!("{}:/bin:/usr/bin", root.path("usr/bin").display()));
+        if !words.contains(&"/usr/bin/other") {
+            assert_eq!(says(&here.output().unwrap()), expected, "{image:?} {user:?}");
+        }
+    }
+    let absent = root.run(&["/usr/local/bin/entrypoint", "kubelet", "--", "absent"]);
+    assert_eq!(absent.status.code(), Some(127), "{absent:?}");
 }
