@@ -27,17 +27,17 @@ impl Apt {
     pub fn here() -> Option<Self> {
         parts::program("apt-get")?;
         let architecture = output(Command::new("apt-config").args(["dump", "--format", "%v", "APT::Architecture"]))?;
-        Self::new(architecture.trim(), Vec::new())
+        Self::new(architecture.trim(), tempfile::tempdir().unwrap(), &[])
     }
 
     /// As on a machine of another architecture, with lists that are fetched for it.
     pub fn of(architecture: &str) -> Option<Self> {
         parts::program("apt-get")?;
-        let lists = tempfile::tempdir().unwrap();
+        let root = tempfile::tempdir().unwrap();
         let options = [
             format!("APT::Architecture={architecture}"),
             format!("APT::Architectures={architecture}"),
-            format!("Dir::State::lists={}", lists.path().display()),
+            format!("Dir::State::lists={}/lists", root.path().display()),
         ];
         let only = [
             "APT::Sandbox::User=root",
@@ -45,15 +45,16 @@ impl Apt {
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
             "Acquire::IndexTargets::deb-src::Sources::DefaultEnabled=false",
         ];
+        std::fs::create_dir_all(root.path().join("lists/partial")).unwrap();
         let mut update = Command::new("apt-get");
         update.args(["-qq", "update"]).args(options.iter().map(String::as_str).chain(only).flat_map(|one| ["-o", one]));
         // A mirror that is being updated lacks one index or another, for apt and for us alike.
         update.output().unwrap();
-        Self::new(architecture, options.to_vec())
+        Self::new(architecture, root, &options)
     }
 
-    fn new(architecture: &str, options: Vec<String>) -> Option<Self> {
-        let options: Vec<_> = options.into_iter().flat_map(|option| ["-o".to_owned(), option]).collect();
+    fn new(architecture: &str, root: tempfile::TempDir, options: &[String]) -> Option<Self> {
+        let options: Vec<_> = options.iter().flat_map(|option| ["-o".to_owned(), option.clone()]).collect();
         let format = ["indextargets", "--format", "$(FILENAME)|$(SUITE)", "Created-By: Packages"];
         let targets = output(Command::new("apt-get").args(&options).args(format)).unwrap_or_default();
         let read = |line: &str| {
@@ -64,7 +65,6 @@ impl Apt {
         let indexes: Vec<_> = targets.lines().filter_map(read).collect();
         let found = (!indexes.is_empty()).then_some(indexes);
         let indexes = parts::need("apt", found, "apt has no package lists (run `apt-get update`)")?;
-        let root = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(root.path().join("cache/archives/partial")).unwrap();
         std::fs::write(root.path().join("status"), "").unwrap();
         Some(Self { root, options, indexes, architecture: architecture.to_owned() })

@@ -1,4 +1,4 @@
-//! Keys and signatures that GnuPG makes, as those of archives are: what the tests' own keys say is only what rpgp writes.
+//! Keys and signatures that `GnuPG` makes, as those of archives are: what the tests' own keys say is only what rpgp writes.
 
 use std::{
     path::{Path, PathBuf},
