@@ -4,50 +4,34 @@
 
 #![allow(clippy::expect_used, reason = "a bench without its input has nothing to measure")]
 
-use std::{hint::black_box, path::Path};
+use std::{fs, hint::black_box, path::Path};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kletimg::{
     base::Platform,
-    matrix::{self, Definition, DefinitionKind, Matrix},
+    pipeline::load_matrix,
     plan::{Filter, Lock, Pin, plan},
 };
 
-/// 28 versions, 6 variants, 3 platforms: 504 cells.
+/// The project's matrix with 28 versions, 6 variants and 3 platforms: 504 cells.
 fn matrix_text() -> String {
     // Without 1.29 and 1.30, for which nobody releases the crictl of 32-bit arm.
     let minors = (20..=28).chain(31..=35);
     let versions: Vec<_> = minors.flat_map(|minor| [0, 1].map(|patch| format!("\"1.{minor}.{patch}\""))).collect();
-    let text = std::fs::read_to_string(root().join("matrix.toml")).expect("the project's matrix.toml");
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(project.join("matrix.toml")).expect("the project's matrix.toml");
     let begin = text.find("kubernetes = [").expect("a list of versions");
     let end = begin + text[begin..].find(']').expect("its end");
-    format!("{}kubernetes = [{}{}", &text[..begin], versions.join(", "), &text[end..])
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn definitions() -> Vec<Definition> {
-    let mut definitions = Vec::new();
-    for (folder, kind, prefix) in DefinitionKind::FOLDERS {
-        let Ok(entries) = std::fs::read_dir(root().join(folder)) else { continue };
-        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-            let Some(stem) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".toml")) else { continue };
-            let text = std::fs::read_to_string(&path).expect("a definition");
-            definitions.push(Definition { name: format!("{prefix}{stem}"), kind, path: path.clone(), text });
-        }
-    }
-    definitions
-}
-
-fn load(text: &str, definitions: &[Definition]) -> Matrix {
-    matrix::load(Path::new("matrix.toml"), text, definitions).expect("the project's own matrix is right")
+    let folder = project.display();
+    format!("definitions = [\"{folder}\"]\n{}kubernetes = [{}{}", &text[..begin], versions.join(", "), &text[end..])
 }
 
 fn benchmarks(criterion: &mut Criterion) {
-    let (text, definitions) = (matrix_text(), definitions());
-    let matrix = load(&text, &definitions);
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("matrix.toml");
+    fs::write(&file, matrix_text()).expect("a matrix file");
+    let load = || load_matrix(black_box(&file)).expect("the project's own matrix is right");
+    let matrix = load();
     let planned = plan(&matrix, &Filter::default(), Some(Platform::Amd64)).expect("a plan");
     let mut lock = Lock::new(kletimg::base::Epoch::default());
     for input in &planned.inputs {
@@ -58,7 +42,7 @@ fn benchmarks(criterion: &mut Criterion) {
 
     let mut group = criterion.benchmark_group("500 cells");
     group.throughput(Throughput::Elements(planned.cells() as u64));
-    group.bench_function("read and check", |bencher| bencher.iter(|| load(black_box(&text), &definitions)));
+    group.bench_function("read and check", |bencher| bencher.iter(load));
     group.bench_function("plan", |bencher| {
         bencher.iter(|| plan(black_box(&matrix), &Filter::default(), Some(Platform::Amd64)).expect("a plan"));
     });
