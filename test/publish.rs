@@ -607,7 +607,7 @@ fn what_was_built_runs_in_the_engine() {
         command
     };
     succeeds(&mut with_engine(fixture.mirrored(&["matrix", "build", "--variant", "plain", "--load"])));
-    assert_eq!(tool(&docker, &["run", "--rm", &tag, "--version"]).trim(), "Kubernetes v1.26.0");
+    assert_eq!(tool(&docker, &["run", "--rm", "--network", "none", &tag, "--version"]).trim(), "Kubernetes v1.26.0");
     tool(&docker, &["image", "rm", &tag]);
     let loaded = succeeds(&mut with_engine(fixture.kletimg(&["matrix", "load"])));
     assert!(text(&loaded).starts_with(&format!("{tag} sha256:")), "{}", text(&loaded));
@@ -699,7 +699,7 @@ fn the_engine_pulls_and_runs_what_was_pushed() {
     let tag = format!("{}/edge/kubelet:{TAG}", registry.host);
     // Of this machine's registries the Engine takes any certificate.
     tool(&docker, &["--config", &config.display().to_string(), "pull", "--quiet", &tag]);
-    assert_eq!(tool(&docker, &["run", "--rm", &tag, "--version"]).trim(), "Kubernetes v1.26.0");
+    assert_eq!(tool(&docker, &["run", "--rm", "--network", "none", &tag, "--version"]).trim(), "Kubernetes v1.26.0");
     let inspected: Value = serde_json::from_str(&tool(&docker, &["image", "inspect", &tag])).unwrap();
     let layout: Value = json(&logged_in(fixture.kletimg(&["matrix", "push", "--format", "json"])));
     let pinned = format!("{}/edge/kubelet@{}", registry.host, layout["tags"][0]["digest"].as_str().unwrap());

@@ -1,4 +1,4 @@
-//! Sizes for people. Tables and messages say MiB, as the published size table does (its "MB" are MiB).
+//! Sizes and counts for people. Tables and messages say MiB, as the published size table does (its "MB" are MiB).
 
 use std::fmt;
 
@@ -24,6 +24,17 @@ impl fmt::Display for MiB {
     }
 }
 
+/// How many there are of something whose plural ends in `s`: `1 tag`, `15 tags`.
+#[derive(Clone, Copy, Debug)]
+pub struct Count(pub usize, pub &'static str);
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(count, noun) = self;
+        write!(f, "{count} {noun}{}", if *count == 1 { "" } else { "s" })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -33,6 +44,14 @@ mod tests {
         let cases = [(0, "0.00"), (1 << 20, "1.00"), ((1 << 20) + 5243, "1.01"), (27_650_000, "26.37"), (5242, "0.00")];
         for (bytes, text) in cases {
             assert_eq!(MiB(bytes).to_string(), text, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        let cases = [(0, "0 tags"), (1, "1 tag"), (2, "2 tags")];
+        for (count, text) in cases {
+            assert_eq!(Count(count, "tag").to_string(), text);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::{io::IsTerminal as _, process::ExitCode, sync::Arc};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
 
 use crate::{
+    base::size::Count,
     host::files::FileError,
     matrix::{Problem, Problems},
     outputs::{credentials::CredentialsError, layout::LayoutError, place::InvalidPlace},
@@ -100,11 +101,7 @@ fn show_problems(problems: &Problems) {
             super::progress::line(&format!("error: {problem}"));
         }
     }
-    let count = problems.0.len();
-    super::progress::line(&format!(
-        "{count} {} found, nothing was built",
-        if count == 1 { "problem" } else { "problems" }
-    ));
+    super::progress::line(&format!("{} found, nothing was built", Count(problems.0.len(), "problem")));
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -31,6 +31,9 @@ pub use open::Layout;
 pub use read::{measure, read};
 pub use write::{Written, write};
 
+/// The folder that images are written to and read from unless another one is named.
+pub const DEFAULT_FOLDER: &str = "dist";
+
 const MARKER: &str = "oci-layout";
 const INDEX: &str = "index.json";
 const BLOBS: &str = "blobs/sha256";

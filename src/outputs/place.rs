@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     archive::{ArchiveFile, ReadArchiveError},
-    layout::{Layout, LayoutError},
+    layout::{self, Layout, LayoutError},
     source::Source,
 };
 use crate::{
@@ -106,8 +106,12 @@ impl Place {
         if path.extension().is_some_and(|ending| ending == "tar") && (as_path || !text.contains('/')) {
             return Ok(Self::OciArchive { file: path, name });
         }
-        // A folder that merely has the name of an image, such as `alpine`, is not meant.
-        if as_path || !path.as_os_str().is_empty() && files::exists(&path.join("oci-layout")) {
+        // A folder that merely has the name of an image, such as `alpine`, is not meant. The one that builds write to is,
+        // also before the first build: the answer is then that it is not there, and not one of a registry.
+        if as_path
+            || path == Path::new(layout::DEFAULT_FOLDER)
+            || !path.as_os_str().is_empty() && files::exists(&path.join("oci-layout"))
+        {
             return Ok(Self::Layout { folder: path, name });
         }
         Ok(Self::Registry(text.parse()?))
@@ -207,6 +211,8 @@ mod tests {
             ("./new.tar", "oci-archive:./new.tar".to_owned()),
             ("new.tar:v1", "oci-archive:new.tar:v1".to_owned()),
             ("h.io/new.tar:v1", "h.io/new.tar:v1".to_owned()),
+            ("dist:v1", "oci:dist:v1".to_owned()),
+            ("docker://dist:v1", "docker.io/library/dist:v1".to_owned()),
         ];
         for (text, expected) in cases {
             assert_eq!(Place::read(text).unwrap().to_string(), expected, "{text}");

@@ -305,10 +305,10 @@ fn publish(example: &Example) {
     let Some(docker) = parts::need("docker-engine", docker.filter(answers), "no Engine answers") else { return };
     let tag = format!("{}/kubelet:v1.20.2-debian12", registry.host);
     succeeds(Command::new(&docker).args(["pull", "--quiet", &tag]));
-    let ran = succeeds(Command::new(&docker).args(["run", "--rm", &tag, "kubelet", "--version"]));
+    let ran = succeeds(Command::new(&docker).args(["run", "--rm", "--network", "none", &tag, "kubelet", "--version"]));
     assert_eq!(String::from_utf8_lossy(&ran.stdout).trim(), "Kubernetes v1.20.2");
     // An option goes to the kubelet beside those of the image.
-    let ran = succeeds(Command::new(&docker).args(["run", "--rm", &tag, "--version"]));
+    let ran = succeeds(Command::new(&docker).args(["run", "--rm", "--network", "none", &tag, "--version"]));
     assert_eq!(String::from_utf8_lossy(&ran.stdout).trim(), "Kubernetes v1.20.2");
     succeeds(Command::new(&docker).args(["image", "rm", &tag]));
 }

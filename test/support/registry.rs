@@ -109,7 +109,10 @@ impl Drop for RealRegistry {
         let _ = self.process.kill();
         let _ = self.process.wait();
         if std::thread::panicking() {
-            super::say(&format!("docker-registry said: {}", self.log()));
+            // Of every question after something that is not there yet it makes an error of its own.
+            let log = self.log();
+            let lines: Vec<_> = log.lines().filter(|line| !line.contains("unknown")).collect();
+            super::say(&format!("docker-registry said last: {}", lines[lines.len().saturating_sub(20)..].join("\n")));
         }
     }
 }

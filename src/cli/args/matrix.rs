@@ -11,6 +11,7 @@ use super::{
 use crate::{
     base::{Platform, VersionRange, version::InvalidVersion},
     cli::output::Output,
+    outputs::layout,
 };
 
 #[derive(Debug, Subcommand)]
@@ -117,7 +118,7 @@ pub(in crate::cli) struct Push {
     #[command(flatten)]
     pub(in crate::cli) matrix: MatrixFile,
     /// The OCI layout that holds the tags
-    #[arg(short = 'o', long, default_value = "dist", value_name = "DIR")]
+    #[arg(short = 'o', long, default_value = layout::DEFAULT_FOLDER, value_name = "DIR")]
     pub(in crate::cli) dest: PathBuf,
     /// Say what would move, and send nothing
     #[arg(long)]
@@ -168,7 +169,7 @@ pub(in crate::cli) struct Load {
     #[command(flatten)]
     pub(in crate::cli) matrix: MatrixFile,
     /// The OCI layout that holds the tags
-    #[arg(short = 'o', long, default_value = "dist", value_name = "DIR")]
+    #[arg(short = 'o', long, default_value = layout::DEFAULT_FOLDER, value_name = "DIR")]
     pub(in crate::cli) dest: PathBuf,
     /// The platform to load [default: that of the Engine's machine]
     #[arg(long, value_name = "OS/ARCH")]

@@ -8,7 +8,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::base::{Platform, platform::UnknownPlatform};
+use crate::{
+    base::{Platform, platform::UnknownPlatform},
+    outputs::layout,
+};
 
 pub(in crate::cli) use image::{Copy, Cost, Diff, Image, Ls, Reading, Run, Sizes, Verify};
 pub(in crate::cli) use matrix::{
@@ -127,7 +130,7 @@ pub(in crate::cli) enum Size {
   kletimg size table dist --format markdown >> README.md")]
     Table {
         /// The OCI layout
-        #[arg(default_value = "dist")]
+        #[arg(default_value = layout::DEFAULT_FOLDER)]
         layout: PathBuf,
         #[arg(long, value_enum, default_value_t)]
         format: TableFormat,

@@ -11,7 +11,7 @@ use super::super::{
     session::{Planned, Session, block_on},
 };
 use crate::{
-    base::Epoch,
+    base::{Epoch, size::Count},
     pipeline::{self, Built, Work, locking},
     plan::Lock,
     report::SizeTable,
@@ -114,10 +114,11 @@ fn show(session: &Session, built: &Built, dest: Option<&Path>) -> Result<(), Fai
     let changed = if written.added == 0 && written.removed == 0 {
         "nothing had changed".to_owned()
     } else {
-        format!("{} blobs added, {} removed", written.added, written.removed)
+        format!("{} added, {} removed", Count(written.added, "blob"), written.removed)
     };
     if let Some(dest) = dest {
-        session.progress.note(&format!("{} tags, {images} images in {}: {changed}", built.tags.len(), dest.display()));
+        let (tags, images) = (Count(built.tags.len(), "tag"), Count(images, "image"));
+        session.progress.note(&format!("{tags}, {images} in {}: {changed}", dest.display()));
     }
     Ok(())
 }

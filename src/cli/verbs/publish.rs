@@ -17,7 +17,10 @@ use super::super::{
     session::{Planned, Session, block_on},
 };
 use crate::{
-    base::{Digest, size::Bytes},
+    base::{
+        Digest,
+        size::{Bytes, Count},
+    },
     host::files,
     images::{self, LayoutEntry, reference::Reference},
     outputs::{
@@ -73,8 +76,7 @@ pub(super) fn load(session: &Session, args: &args::Load) -> Result<ExitCode, Fai
 }
 
 pub(super) fn note_loaded(session: &Session, count: usize) {
-    let images = if count == 1 { "image" } else { "images" };
-    session.progress.note(&format!("{count} {images} loaded into {}", session.docker_host()));
+    session.progress.note(&format!("{} loaded into {}", Count(count, "image"), session.docker_host()));
 }
 
 /// The tags of a layout that a filter leaves.

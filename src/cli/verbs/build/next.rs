@@ -3,6 +3,7 @@
 use std::{borrow::Cow, fmt::Write as _, path::Path};
 
 use super::Built;
+use crate::outputs::layout;
 
 /// The commands, for a layout at `dest` of the matrix in `file`, with `program` as the shell found it.
 pub(super) fn steps(program: &Path, file: &Path, dest: &Path, built: &Built) -> Vec<String> {
@@ -14,7 +15,7 @@ pub(super) fn steps(program: &Path, file: &Path, dest: &Path, built: &Built) -> 
     }
     let image = format!("{}:{}", dest.display(), first.name);
     let run = format!("run one:    {program} image run {}", quoted(&image));
-    if dest != Path::new("dist") {
+    if dest != Path::new(layout::DEFAULT_FOLDER) {
         let _ = write!(options, " -o {}", quoted(&dest.to_string_lossy()));
     }
     let registry = first.reference.as_deref().and_then(|reference| reference.split('/').next()).unwrap_or_default();

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, process::ExitCode};
 use serde_json::json;
 
 use crate::{
-    base::size::Bytes,
+    base::size::{Bytes, Count},
     cli::{
         args::{self, ResultFormat},
         failure::{FOUND, Failure},
@@ -48,8 +48,7 @@ fn text(reports: &[(String, String, Report)]) -> String {
         }
         let outcome = match report.findings.len() {
             0 => "sound".to_owned(),
-            1 => "1 finding".to_owned(),
-            count => format!("{count} findings"),
+            count => Count(count, "finding").to_string(),
         };
         let platforms =
             if report.platforms.is_empty() { "no platform".to_owned() } else { report.platforms.join(", ") };
