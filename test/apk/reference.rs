@@ -23,13 +23,15 @@ pub(crate) struct Reference {
 /// A folder as root may chroot into it. The part is called `chroot`.
 pub(crate) fn chroot() -> Option<()> {
     let found = rustix::process::geteuid().is_root().then_some(());
-    parts::need("chroot", found, "only root can chroot")
+    parts::need("chroot", found, "only root can chroot")?;
+    parts::program("chroot").map(drop)
 }
 
 impl Reference {
     /// Unpacks the mini root file system and puts `repositories` (name below `/repos`, folder here) into it.
     pub(crate) fn new(data: &Path, repositories: &[(&str, PathBuf)]) -> Option<Self> {
         chroot()?;
+        parts::program("tar")?;
         let root = tempfile::tempdir().unwrap();
         let archive = data.join("minirootfs/alpine-minirootfs-3.20.3-x86_64.tar.gz");
         run(Command::new("tar").arg("xzf").arg(archive).arg("-C").arg(root.path()));

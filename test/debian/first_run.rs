@@ -8,6 +8,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    time::Instant,
 };
 
 use kletimg::binaries::elf;
@@ -18,6 +19,7 @@ use crate::support::{
     fixture::{hex, program, succeeds},
     parts,
     registry::{Guard, RealRegistry},
+    say,
 };
 
 /// Platform and the emulator that runs its programs elsewhere.
@@ -253,7 +255,9 @@ fn kubernetes_is_built_from_nothing_but_a_mirror() {
         return;
     }
     let Some(example) = Example::new() else { return };
+    let began = Instant::now();
     example.build("dist", &[]);
+    say(&format!("the example was built for three platforms in {:.0?}", began.elapsed()));
     for (platform, machine, emulator) in PLATFORMS {
         for (tag, command, says) in [
             ("v1.20.2-kubeadm-cni-debian12", "kubelet --version", "Kubernetes v1.20.2"),
