@@ -138,7 +138,7 @@ impl Session {
                 DebianMirrors::Urls(urls) => Ok(urls.clone()),
                 DebianMirrors::System => self
                     .apt
-                    .mirrors(pipeline::wanted(repository))
+                    .mirrors(pipeline::wanted_suite(repository))
                     .map(|mirrors| mirrors.into_iter().map(|mirror| mirror.uri).collect()),
             };
             match urls {

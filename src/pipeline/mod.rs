@@ -26,6 +26,6 @@ mod work;
 pub use build::{Built, build};
 pub use definitions::{LoadError, load_lock, load_matrix, lock_path, save_lock};
 pub use error::{PipelineError, Step};
-pub use packages::{Asking, debian::wanted};
+pub use packages::{Asking, debian::wanted_suite};
 pub use stock::stock;
 pub use work::{Options, Work};

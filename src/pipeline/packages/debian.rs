@@ -31,7 +31,7 @@ use crate::{
     rootfs::without,
 };
 use suites::Suite;
-pub use suites::wanted;
+pub use suites::wanted_suite;
 
 /// Why Debian's archives did not give what was asked.
 #[derive(Debug, thiserror::Error)]

@@ -43,7 +43,7 @@ pub(super) struct Index {
 }
 
 /// A suite as apt's sources are searched for it.
-pub fn wanted(repository: &DebianRepository) -> Wanted<'_> {
+pub fn wanted_suite(repository: &DebianRepository) -> Wanted<'_> {
     Wanted { archive: &repository.archive, suite: &repository.suite, components: &repository.components }
 }
 
@@ -155,7 +155,7 @@ fn fresh(
     target: &str,
     bytes: &[u8],
 ) -> Result<(Release, String), DebianError> {
-    let source = asking.apt.source_of(wanted(repository), target);
+    let source = asking.apt.source_of(wanted_suite(repository), target);
     let keys = match (&source, repository.keys.is_empty()) {
         (_, false) => own_keys(base, repository)?,
         (Some(source), true) => asking.apt.keys_of(source)?,
@@ -183,7 +183,7 @@ fn known(
         return read(asking, repository, &own_keys(base, repository)?, bytes);
     }
     let by = |keys: Result<Keyring, MachineError>| read(asking, repository, &keys?, bytes);
-    let sources = asking.apt.mirrors(wanted(repository)).unwrap_or_default();
+    let sources = asking.apt.mirrors(wanted_suite(repository)).unwrap_or_default();
     let mut keyrings = sources.iter().map(|source| asking.apt.keys_of(source));
     by(asking.apt.keys()).or_else(|error| keyrings.find_map(|keys| by(keys).ok()).ok_or(error))
 }
