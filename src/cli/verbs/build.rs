@@ -83,10 +83,10 @@ async fn pin(
     if lock != before {
         pipeline::save_lock(file, &lock)?;
         session.progress.note(&format!(
-            "{} pins {} inputs and {} tools",
+            "{} pins {} and {}",
             lock_name(file),
-            lock.inputs.len(),
-            lock.tools.len()
+            Count(lock.inputs.len(), "input"),
+            Count(lock.tools.len(), "tool")
         ));
     }
     Ok(lock)
