@@ -13,8 +13,9 @@ use std::{
     fs,
     io::Write as _,
     os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Output, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
@@ -573,41 +574,45 @@ fn engine() -> Option<String> {
     parts::need("docker-engine", answers.then_some(docker), "no Engine answers")
 }
 
-/// A kubelet that runs anywhere, in place of the fixture's scripts.
-fn static_kubelet(fixture: &Fixture, version: &str) -> Option<PathBuf> {
+/// A kubelet that runs anywhere and does only that, in place of the fixture's scripts.
+fn static_kubelet(fixture: &Fixture, does: &str) -> Option<()> {
     let _ = parts::program("cc")?;
     let source = fixture.path("kubelet.c");
-    fs::write(
-        &source,
-        format!("#include <stdio.h>\nint main(void) {{ puts(\"Kubernetes v{version}\"); return 0; }}\n"),
-    )
-    .unwrap();
+    fs::write(&source, format!("#include <stdio.h>\n#include <unistd.h>\nint main(void) {{ {does} return 0; }}\n"))
+        .unwrap();
     let program = fixture.path("kubelet");
     tool("cc", &["-static", "-Os", "-o", &program.display().to_string(), &source.display().to_string()]);
     let bytes = fs::read(&program).unwrap();
     let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
     fixture.publish(&format!("kubelet-{arch}"), &bytes);
-    Some(program)
+    Some(())
+}
+
+/// A fixture whose plain image has a kubelet that does this, the client of the Engine, and the tag.
+fn in_the_engine(does: &str) -> Option<(Fixture, String, String)> {
+    let docker = engine()?;
+    let fixture = Fixture::new();
+    // Tests at the same time have tags of their own.
+    static BEFORE: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("kletimg.invalid/test-{}-{}", std::process::id(), BEFORE.fetch_add(1, Ordering::Relaxed));
+    fixture.edit("m/matrix.toml", "docker.io/example/kubelet", &name);
+    static_kubelet(&fixture, does)?;
+    Some((fixture, docker, format!("{name}:{TAG}")))
+}
+
+fn with_engine(mut command: Command) -> Command {
+    if let Some(host) = std::env::var_os("DOCKER_HOST") {
+        command.env("DOCKER_HOST", host);
+    }
+    command
 }
 
 #[test]
 fn what_was_built_runs_in_the_engine() {
-    let Some(docker) = engine() else { return };
-    let fixture = Fixture::new();
-    let name = format!("kletimg.invalid/test-{}", std::process::id());
-    fixture.edit("m/matrix.toml", "docker.io/example/kubelet", &name);
-    if static_kubelet(&fixture, "1.26.0").is_none() {
-        return;
-    }
-    let tag = format!("{name}:{TAG}");
-    let with_engine = |mut command: Command| {
-        if let Some(host) = std::env::var_os("DOCKER_HOST") {
-            command.env("DOCKER_HOST", host);
-        }
-        command
-    };
+    let Some((fixture, docker, tag)) = in_the_engine("puts(\"Kubernetes v1.26.0\");") else { return };
     succeeds(&mut with_engine(fixture.mirrored(&["matrix", "build", "--variant", "plain", "--load"])));
     assert_eq!(tool(&docker, &["run", "--rm", "--network", "none", &tag, "--version"]).trim(), "Kubernetes v1.26.0");
+    let id = tool(&docker, &["image", "inspect", "--format", "{{.Id}}", &tag]);
     tool(&docker, &["image", "rm", &tag]);
     let loaded = succeeds(&mut with_engine(fixture.kletimg(&["matrix", "load"])));
     assert!(text(&loaded).starts_with(&format!("{tag} sha256:")), "{}", text(&loaded));
@@ -617,11 +622,10 @@ fn what_was_built_runs_in_the_engine() {
     let run = ["image", "run", "dist", "--platform", host];
     let ran = text(&succeeds(&mut with_engine(fixture.kletimg(&run))));
     assert!(ran.contains("/usr/bin/kubelet") && ran.contains("passed: Kubernetes v1.26.0"), "{ran}");
-    let images = tool(&docker, &["image", "ls", "--format", "{{.Repository}}", "kletimg.invalid/smoke"]);
-    assert_eq!(images, "", "the Engine is left as it was");
+    assert!(!images(&docker).contains(&id), "the Engine is left as it was");
 
     // A kubelet of another version than the tag says.
-    static_kubelet(&fixture, "1.25.9").unwrap();
+    static_kubelet(&fixture, "puts(\"Kubernetes v1.25.9\");").unwrap();
     fs::remove_file(fixture.path("m/matrix.lock")).unwrap();
     succeeds(&mut fixture.mirrored(&["matrix", "build", "--variant", "plain"]));
     let output = with_engine(fixture.kletimg(&run)).output().unwrap();
@@ -631,6 +635,38 @@ fn what_was_built_runs_in_the_engine() {
     let mut nobody = fixture.kletimg(&["matrix", "load"]);
     let message = fails(nobody.env("DOCKER_HOST", "unix:///nowhere/docker.sock"), 1);
     assert!(message.contains("DOCKER_HOST") && message.contains("/nowhere/docker.sock"), "{message}");
+}
+
+/// What images the Engine has, by their digests.
+fn images(docker: &str) -> String {
+    tool(docker, &["image", "ls", "--quiet", "--no-trunc"])
+}
+
+#[test]
+fn a_smoke_test_that_is_interrupted_leaves_nothing_in_the_engine() {
+    let Some((fixture, docker, tag)) = in_the_engine("sleep(600);") else { return };
+    succeeds(&mut with_engine(fixture.mirrored(&["matrix", "build", "--variant", "plain", "--load"])));
+    let id = tool(&docker, &["image", "inspect", "--format", "{{.Id}}", &tag]);
+    tool(&docker, &["image", "rm", &tag]);
+
+    let host = kletimg::base::Platform::host().unwrap().name();
+    let mut run = with_engine(fixture.kletimg(&["image", "run", "dist", "--platform", host]));
+    let mut child = run.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let ancestor = format!("ancestor={}", id.trim());
+    let running = || {
+        // The filter refuses an image that is not there yet.
+        let listed = Command::new(&docker).args(["ps", "--quiet", "--filter", &ancestor]).output().unwrap();
+        text(&listed).lines().any(|line| line.len() == 12)
+    };
+    let began = Instant::now();
+    while !running() {
+        assert!(began.elapsed().as_secs() < 120 && child.try_wait().unwrap().is_none(), "the kubelet does not run");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    tool("kill", &["-INT", &child.id().to_string()]);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output));
+    assert!(!running() && !images(&docker).contains(&id), "{}", text(&output));
 }
 
 /// The kernel of a machine for tests seldom knows other platforms, so that it is the emulator in the container that runs.

@@ -202,6 +202,8 @@ fn what_others_rightly_do_is_sound() {
     use tar::EntryType::{Link, Symlink};
     let layer = tar_of(&[
         ("bin/", tar::EntryType::Directory, b""),
+        // An attribute may hold anything, also a newline.
+        ("x", tar::EntryType::XHeader, b"27 SCHILY.xattr.user.x=\n\x00=\n"),
         ("bin/a", FILE, b"1"),
         ("bin/b", Link, b"bin/a"),
         ("etc", Symlink, b"/usr/etc"),
@@ -285,6 +287,26 @@ fn what_lies_beside_an_image_is_read_but_not_judged() {
     assert_eq!(image.len(), 1, "and it is no image to anybody");
     blobs.0.insert(statement.digest, b"another!!!!".to_vec());
     assert_eq!(codes(&blobs, &root), BTreeSet::from([Code::BlobDigest]));
+}
+
+/// What an index or a manifest says of a blob must be right also where another has said it before.
+#[test]
+fn a_wrong_word_about_a_shared_blob_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(folder.path());
+    let shared = image::layer(&store, "etc/os-release", b"NAME=shared\n");
+    let sound = image::image(&store, "amd64", &[shared]);
+    let twice = |change: &dyn Fn(&mut Value)| {
+        let mut other = sound.clone();
+        change(&mut other);
+        codes(&store, &image::index(&store, &[sound.clone(), other]))
+    };
+    assert_eq!(twice(&|other| other["platform"]["architecture"] = "arm64".into()), [Code::PlatformMismatch].into());
+    assert_eq!(twice(&|other| other["size"] = 1.into()), [Code::BlobSize, Code::PlatformDuplicate].into());
+
+    let longer = (Blob { size: shared.0.size + 5, ..shared.0 }, shared.1);
+    let both = [sound, image::image(&store, "arm64", &[longer])];
+    assert_eq!(codes(&store, &image::index(&store, &both)), [Code::BlobSize].into());
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! result. A file's content is a *slice* of a blob, so that an archive is stored once, decompressed, and its thousand
 //! files point into it.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{borrow::Borrow, collections::BTreeMap, fmt, ops::Bound, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +86,13 @@ impl FromStr for TreePath {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::new(text)
+    }
+}
+
+/// Paths are ordered and equal as their texts are.
+impl Borrow<str> for TreePath {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
@@ -172,15 +179,45 @@ impl Tree {
         self.entries.iter()
     }
 
+    /// Removes everything below a folder, which itself stays.
+    pub fn remove_below(&mut self, folder: &TreePath) {
+        remove_below(&mut self.entries, folder.as_str());
+    }
+
     /// The sum of all files' bytes; hard links count once. This is "extracted" in the size tables.
     pub fn extracted(&self) -> u64 {
         self.entries.values().map(|entry| if let Node::File(content) = &entry.node { content.size } else { 0 }).sum()
     }
 }
 
+/// Removes everything below a folder from a map by path; the folder `` has everything below it. What lies below one folder
+/// lies side by side in the order of paths, so that this takes no longer than what is removed.
+pub fn remove_below<K: Ord + Clone + Borrow<str>, V>(entries: &mut BTreeMap<K, V>, folder: &str) {
+    let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+    let below: Vec<K> = entries
+        .range::<str, _>((Bound::Included(prefix.as_str()), Bound::Unbounded))
+        .map(|(path, _)| path)
+        .take_while(|path| (*path).borrow().starts_with(&prefix))
+        .cloned()
+        .collect();
+    for path in below {
+        entries.remove::<str>(path.borrow());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_lies_below_a_folder_is_removed_and_nothing_beside_it() {
+        let all = ["a", "a-b", "a.c/d", "a/1", "a/1/2", "a0", "b/a/1"];
+        for (folder, left) in [("a", vec!["a", "a-b", "a.c/d", "a0", "b/a/1"]), ("", vec![]), ("c", all.to_vec())] {
+            let mut entries: BTreeMap<&str, ()> = all.into_iter().map(|path| (path, ())).collect();
+            remove_below(&mut entries, folder);
+            assert_eq!(entries.into_keys().collect::<Vec<_>>(), left, "{folder}");
+        }
+    }
 
     #[test]
     fn paths_are_brought_to_one_form_or_refused() {

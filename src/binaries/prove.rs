@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::elf::{Inspection, Kind};
 use crate::{
-    base::{Blob, Platform},
+    base::{Blob, Platform, text::says},
     host::{
         files::{self, FileError},
         process::{self, Ended, ProcessError, Program},
@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Raised whenever a run would mean something else.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// How long a program may take to print its version. Under emulation a packed one of 60 MB takes some seconds.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
@@ -237,7 +237,7 @@ fn missing_libraries(ended: &Ended, inspection: &Inspection) -> Option<String> {
 }
 
 fn judge(ended: &Ended, check: &Check, platform: Platform, how: &Runner) -> Result<(), ProveError> {
-    let printed = check.prints.as_ref().is_none_or(|prints| ended.text().contains(prints));
+    let printed = check.prints.as_ref().is_none_or(|prints| says(&ended.text(), prints));
     if ended.status.success() && printed {
         return Ok(());
     }

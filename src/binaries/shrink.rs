@@ -58,7 +58,7 @@ pub struct Shrunk {
 #[derive(Debug, thiserror::Error)]
 pub enum ShrinkError {
     #[error(
-        "the program is for {found}, expected was {expected}: check the URL and the platforms of the way it was obtained"
+        "the program is for {found}, not for {expected}: check the URL and the platforms of the way it was obtained"
     )]
     WrongPlatform { expected: Platform, found: String },
     #[error("inspecting the program: {0}")]

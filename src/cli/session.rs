@@ -1,6 +1,6 @@
 //! What every verb resolves first: the environment, the store, who listens to progress.
 
-use std::{io::IsTerminal as _, path::Path, sync::Arc};
+use std::{io::IsTerminal as _, path::Path, sync::Arc, time::Duration};
 
 use super::{
     args::{CaCertificates, Filter, Global, Network, Platforms, ProgressMode, Registries},
@@ -177,37 +177,57 @@ impl Session {
     }
 }
 
-/// Runs a future to its end. When the user stops us, the programs that we started are stopped too.
-pub(super) fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
+/// The time for tidying up after the user stopped us.
+const TIDYING: Duration = Duration::from_secs(30);
+
+/// The time that work which nobody waits for any more has to remove its temporary files.
+const ENDING: Duration = Duration::from_secs(1);
+
+/// Runs a future to its end. When it fails, or the user stops us, the programs that we started are stopped too.
+pub(super) fn block_on<T, E>(future: impl Future<Output = Result<T, E>>) -> Result<Result<T, E>, Failure> {
+    block_on_or(future, std::future::ready(()))
+}
+
+/// Like [`block_on`], for what leaves things behind where nobody else removes them: when the user stops us, `tidy` runs
+/// after the future was dropped, until the user stops us again.
+pub(super) fn block_on_or<T, E>(
+    future: impl Future<Output = Result<T, E>>,
+    tidy: impl Future<Output = ()>,
+) -> Result<Result<T, E>, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build()?;
     let result = runtime.block_on(async {
         tokio::select! {
-            result = future => Ok(result),
-            () = stopped() => {
-                process::stop_all();
-                Err(Failure::Stopped)
-            }
+            result = future => return Ok(result),
+            () = stopped() => process::stop_all(),
         }
+        tokio::select! {
+            _ = tokio::time::timeout(TIDYING, tidy) => {}
+            () = stopped() => {}
+        }
+        Err(Failure::Stopped)
     });
-    // Threads that still compress or compile have nothing left to do for anybody.
-    if result.is_err() {
-        runtime.shutdown_background();
+    if !matches!(result, Ok(Ok(_))) {
+        // What still compiles or compresses would only keep the message from the user.
+        process::stop_all();
+        runtime.shutdown_timeout(ENDING);
     }
     result
 }
 
+/// Ends when the user wants us to stop: Ctrl-C, Ctrl-\, `kill`, or a terminal that is closed.
 async fn stopped() {
     use tokio::signal::unix::{SignalKind, signal};
-    let terminated = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => signal.recv().await,
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => if interrupted.is_err() { std::future::pending().await },
-        _ = terminated => {}
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()];
+    let signals = kinds.into_iter().filter_map(|kind| signal(kind).ok()).map(|mut signal| {
+        Box::pin(async move {
+            signal.recv().await;
+        })
+    });
+    let signals: Vec<_> = signals.collect();
+    if signals.is_empty() {
+        return std::future::pending().await;
     }
+    futures::future::select_all(signals).await;
 }
 
 fn as_filter(args: &Filter) -> plan::Filter {

@@ -11,6 +11,8 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::base::{Blob, digest::Hashing};
+
 /// A file operation that failed: what was being done, to which path, and what the system answered.
 #[derive(Debug, thiserror::Error)]
 #[error("{doing} {}: {source}", path.display())]
@@ -53,6 +55,13 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String, FileError> {
     let text = String::from_utf8(read(path, limit)?)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("not UTF-8: {error}")));
     at("reading", path, text)
+}
+
+/// The digest and the length of a file's bytes.
+pub fn blob(path: &Path) -> Result<Blob, FileError> {
+    let mut hashing = Hashing::new(open(path)?);
+    at("reading", path, io::copy(&mut hashing, &mut io::sink()))?;
+    Ok(hashing.finish().1)
 }
 
 /// The last `limit` bytes of a file as text; what is not UTF-8 is replaced.
@@ -109,10 +118,19 @@ pub fn names(folder: &Path) -> Result<Vec<String>, FileError> {
     Ok(names)
 }
 
-/// How many files a folder holds, in all its depth, and their bytes together. Links are not followed; a folder that is
-/// not there holds nothing.
-pub fn usage(folder: &Path) -> Result<(u64, u64), FileError> {
-    let mut usage = (0, 0);
+/// What a folder holds in all its depth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    pub files: u64,
+    /// In bytes.
+    pub size: u64,
+    /// The bytes of files that have no other name: those that removing the folder gives back.
+    pub alone: u64,
+}
+
+/// Counts what a folder holds. Links are not followed; a folder that is not there holds nothing.
+pub fn usage(folder: &Path) -> Result<Usage, FileError> {
+    let mut usage = Usage::default();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         let entries = match fs::read_dir(&folder) {
@@ -126,7 +144,9 @@ pub fn usage(folder: &Path) -> Result<(u64, u64), FileError> {
             if metadata.is_dir() {
                 folders.push(entry.path());
             } else {
-                usage = (usage.0 + 1, usage.1 + metadata.len());
+                usage.files += 1;
+                usage.size += metadata.len();
+                usage.alone += if metadata.nlink() == 1 { metadata.len() } else { 0 };
             }
         }
     }

@@ -5,24 +5,25 @@ use std::{
     collections::BTreeSet,
     ffi::{OsStr, OsString},
     fs::File,
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::Mutex,
+    sync::{Arc, Mutex, mpsc},
     time::{Duration, Instant},
 };
 
 use super::files::{self, FileError};
 
 /// The process groups that run now, so that they can be stopped when the user stops us: each program has a group of its
-/// own and would not see the terminal's interrupt.
-static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+/// own and would not see the terminal's interrupt. `None` once they were: nothing is started any more.
+static RUNNING: Mutex<Option<BTreeSet<i32>>> = Mutex::new(Some(BTreeSet::new()));
 
-/// Stops every program that was started and still runs, with its children.
+/// Stops every program that was started and still runs, with its children. From then on none can be started: what this
+/// process does in the background is over.
 pub fn stop_all() {
-    if let Ok(running) = RUNNING.lock() {
-        running.iter().for_each(|id| kill_group(*id));
+    if let Ok(mut running) = RUNNING.lock() {
+        running.take().into_iter().flatten().for_each(kill_group);
     }
 }
 
@@ -55,6 +56,8 @@ pub enum ProcessError {
     Wait { program: PathBuf, source: io::Error },
     #[error("{} did not end within {} s and was stopped", program.display(), limit.as_secs())]
     TimedOut { program: PathBuf, limit: Duration },
+    #[error("{} was not started: kletimg is ending", program.display())]
+    Ending { program: PathBuf },
     #[error(transparent)]
     File(#[from] FileError),
 }
@@ -114,12 +117,10 @@ impl Program {
     }
 
     fn collect(&self, mut child: Running) -> Result<Ended, ProcessError> {
-        let stdout = child.child.stdout.take().map(drain);
-        let stderr = child.child.stderr.take().map(drain);
+        let stdout = child.child.stdout.take().map(Drain::new);
+        let stderr = child.child.stderr.take().map(Drain::new);
         let status = self.wait(&mut child)?;
-        let collect = |reader: Option<std::thread::JoinHandle<Vec<u8>>>| {
-            reader.and_then(|reader| reader.join().ok()).unwrap_or_default()
-        };
+        let collect = |drain: Option<Drain>| drain.map(|drain| drain.kept(&child.group)).unwrap_or_default();
         Ok(Ended { status, stdout: collect(stdout), stderr: collect(stderr) })
     }
 
@@ -146,11 +147,17 @@ impl Program {
         }
         let began = Instant::now();
         loop {
+            // Held until the child is known, so that none is missed that starts while all are stopped.
+            let mut running = RUNNING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let Some(groups) = running.as_mut() else {
+                return Err(ProcessError::Ending { program: self.path.clone() });
+            };
             match command.spawn() {
-                Ok(child) => return Ok(Running { group: Group::of(&child), child }),
+                Ok(child) => return Ok(Running { group: Group::of(&child, groups), child }),
                 // A file that was just written is busy while another thread, between fork and exec, holds a copy of the
                 // descriptor that it was written through. That lasts for an instant.
                 Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && began.elapsed() < BUSY_LIMIT => {
+                    drop(running);
                     std::thread::sleep(Duration::from_millis(2));
                 }
                 Err(source) => return Err(ProcessError::Start { program: self.path.clone(), source }),
@@ -187,20 +194,20 @@ struct Running {
 struct Group(i32);
 
 impl Group {
-    fn of(child: &Child) -> Self {
+    fn of(child: &Child, groups: &mut BTreeSet<i32>) -> Self {
         // Linux process IDs are at most 2^22.
         let id = i32::try_from(child.id()).unwrap_or_default();
-        if let Ok(mut running) = RUNNING.lock() {
-            running.insert(id);
-        }
+        groups.insert(id);
         Self(id)
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if let Ok(mut running) = RUNNING.lock() {
-            running.remove(&self.0);
+        if let Ok(mut running) = RUNNING.lock()
+            && let Some(groups) = running.as_mut()
+        {
+            groups.remove(&self.0);
         }
     }
 }
@@ -212,15 +219,47 @@ fn kill_group(id: i32) {
     }
 }
 
-fn drain(mut stream: impl io::Read + Send + 'static) -> std::thread::JoinHandle<Vec<u8>> {
-    const KEPT: u64 = 1 << 20;
-    std::thread::spawn(move || {
-        let mut kept = Vec::new();
-        // A stream that breaks ends what can be kept; the exit status tells the rest.
-        let _ = stream.by_ref().take(KEPT).read_to_end(&mut kept);
-        let _ = io::copy(&mut stream, &mut io::sink());
-        kept
-    })
+/// What a program prints, read in a thread, so that it never waits for us.
+struct Drain {
+    kept: Arc<Mutex<Vec<u8>>>,
+    /// Disconnected at the end of the stream.
+    ended: mpsc::Receiver<()>,
+}
+
+impl Drain {
+    /// In bytes.
+    const KEPT: usize = 1 << 20;
+
+    /// How long a program that has ended may leave its output open to others that it started.
+    const GRACE: Duration = Duration::from_secs(2);
+
+    fn new(mut stream: impl io::Read + Send + 'static) -> Self {
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let (ending, ended) = mpsc::channel::<()>();
+        let filled = Arc::clone(&kept);
+        std::thread::spawn(move || {
+            let _ending = ending;
+            let mut piece = vec![0; 16 << 10];
+            // A stream that breaks ends what can be kept; the exit status tells the rest.
+            while let Ok(length @ 1..) = stream.read(&mut piece) {
+                if let Ok(mut kept) = filled.lock() {
+                    let room = Self::KEPT - kept.len().min(Self::KEPT);
+                    kept.extend_from_slice(&piece[..length.min(room)]);
+                }
+            }
+        });
+        Self { kept, ended }
+    }
+
+    /// What was printed by a program that has ended. What it started and left behind is stopped if it holds the output.
+    fn kept(self, group: &Group) -> Vec<u8> {
+        let open = |wait| matches!(self.ended.recv_timeout(wait), Err(mpsc::RecvTimeoutError::Timeout));
+        if open(Self::GRACE) {
+            kill_group(group.0);
+            let _ = open(Self::GRACE);
+        }
+        self.kept.lock().map(|mut kept| std::mem::take(&mut *kept)).unwrap_or_default()
+    }
 }
 
 impl Ended {
@@ -277,6 +316,12 @@ mod tests {
         assert_eq!(ended.stdout, large);
         // One that reads nothing ends all the same.
         assert!(Program::new("/bin/true").run_with_input(large).unwrap().status.success());
+    }
+
+    #[test]
+    fn what_a_program_leaves_behind_is_not_waited_for() {
+        let ended = Program::new("/bin/sh").args(["-c", "sleep 600 & echo done"]).run().unwrap();
+        assert_eq!(ended.stdout, b"done\n");
     }
 
     #[test]

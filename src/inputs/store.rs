@@ -39,7 +39,7 @@ pub enum StoreError {
     File(#[from] FileError),
     #[error("the store holds no blob {digest}: run `kletimg cache verify`, then build again")]
     Missing { digest: Digest },
-    #[error("the bytes have the digest {actual}, expected was {expected}")]
+    #[error("the bytes have the digest {actual}, not {expected}")]
     WrongDigest { expected: Digest, actual: Digest },
     #[error("writing the result of an action: {0}")]
     Record(#[source] serde_json::Error),

@@ -7,10 +7,13 @@ use super::{
     Base, BaseRoot, ByVersion, Component, Definition, DefinitionKind, GoOrigin, MatrixFile, Problems, Toolchain,
     ToolchainName, ToolchainOrigin, Variant, Way, WayKind,
     file::{DEFAULT_IMAGE, Rule},
-    problem::{Located, Sink, suggest},
+    problem::{At, Located, Sink, suggest},
     read,
 };
-use crate::{base::Version, kubernetes::flags};
+use crate::{
+    base::Version,
+    kubernetes::flags::{self, RemovedFlag},
+};
 
 /// A matrix with all its definitions. Every name in it exists, and every variant has taken over what it extends.
 #[derive(Clone, Debug)]
@@ -56,6 +59,7 @@ pub fn load(path: &Path, text: &str, definitions: &[Definition]) -> Result<Matri
     let components: BTreeMap<_, _> = components.into_iter().filter_map(|(name, c)| Some((name, c?))).collect();
     check_variants(&variants, &names, &components, file.as_ref(), &sink);
     extend_variants(&mut variants, &sink);
+    check_start(&variants, &sink);
     let matrix = file.map(|file| Matrix {
         file,
         variants,
@@ -255,28 +259,44 @@ fn check_flags(matrix: &Matrix, sink: &Sink) {
         let Some(variant) = matrix.variants.get(&name.value) else { continue };
         for version in &versions {
             // A wrapper may stand before it.
-            let start = variant.entrypoint.iter().filter_map(|args| args.value.get(version)).flatten();
-            let mut programs = start.take_while(|arg| !arg.starts_with('-'));
+            let start = variant.start(version);
+            let mut programs = start.iter().take_while(|arg| !arg.starts_with('-'));
             if !programs.any(|program| program.rsplit('/').next() == Some("kubelet")) {
                 continue;
             }
-            for args in [&variant.entrypoint, &variant.cmd].into_iter().flatten() {
-                for removed in
-                    args.value.get(version).into_iter().flatten().filter_map(|arg| flags::removed(arg, version))
-                {
-                    if reported.insert((args.at.to_string(), removed.flag)) {
-                        let message = format!(
-                            "the kubelet {version} exits on `--{}`, gone since {}",
-                            removed.flag, removed.since
-                        );
-                        let help = format!(
-                            "give it only to older versions: [{{ kubernetes = \"<{}\", use = [...] }}, {{ use = [] }}]",
-                            removed.since
-                        );
-                        sink.report("removed-flag", &args.at, message, Some(help));
-                    }
+            for (at, arg) in given_args(variant, version) {
+                let Some(removed) = flags::removed(arg, version) else { continue };
+                if reported.insert((at.to_string(), removed.flag)) {
+                    let RemovedFlag { flag, since } = removed;
+                    let message = format!("the kubelet {version} exits on `--{flag}`, gone since {since}");
+                    let help = format!(
+                        "give it only to older versions: options = [{{ option = \"--{flag}=...\", kubernetes = \"<{since}\" }}]"
+                    );
+                    sink.report("removed-flag", at, message, Some(help));
                 }
             }
+        }
+    }
+}
+
+/// Everything that a variant gives to its program, and where it says so.
+fn given_args<'a>(variant: &'a Variant, kubernetes: &'a Version) -> impl Iterator<Item = (&'a At, &'a String)> {
+    let args = [&variant.entrypoint, &variant.cmd].into_iter().flatten();
+    let args = args.flat_map(|args| args.value.get(kubernetes).into_iter().flatten().map(|arg| (&args.at, arg)));
+    let options = variant.options.iter().filter(|option| option.kubernetes.contains(kubernetes));
+    args.chain(options.map(|option| (&option.option.at, &option.option.value)))
+}
+
+/// Options are somebody's: without a program they would be taken for it.
+fn check_start(variants: &BTreeMap<String, Variant>, sink: &Sink) {
+    let mut reported = BTreeSet::new();
+    for variant in variants.values().filter(|variant| variant.entrypoint.is_none()) {
+        if let Some(option) = variant.options.first()
+            && reported.insert(option.option.at.to_string())
+        {
+            let message = format!("`{}` is an option of no program", option.option.value);
+            let help = "write `entrypoint = [\"PROGRAM\"]` in this variant or in one that it extends".to_owned();
+            sink.report("option-without-program", &option.option.at, message, Some(help));
         }
     }
 }

@@ -23,12 +23,14 @@ url = "https://example.org/{kubernetes}/{arch}/kubelet"
 const PLAIN: &str = r#"
 infix = ""
 components = ["kubelet"]
-entrypoint = ["kubelet", "--config=/x"]
+entrypoint = ["kubelet", "--"]
+options = ["--config=/x", { option = "--late", kubernetes = ">=1.26" }]
 "#;
 
 const CNI: &str = r#"
 extends = ["plain"]
-cmd = [{ kubernetes = "<1.24", use = ["--network-plugin=cni"] }, { use = [] }]
+options = [{ option = "--network-plugin=cni", kubernetes = "<1.24" }]
+cmd = [{ kubernetes = "<1.24", use = ["--v=1"] }, { use = [] }]
 [env]
 A = "b"
 "#;
@@ -60,8 +62,9 @@ fn right_files_are_read_and_variants_take_over_what_they_extend() {
     let matrix = with("", "").unwrap();
     let cni = &matrix.variants["cni"];
     assert_eq!(cni.components.iter().map(|used| used.component.value.as_str()).collect::<Vec<_>>(), ["kubelet"]);
-    assert_eq!(Matrix::args(cni.entrypoint.as_ref(), &Version::new(1, 26, 0)), ["kubelet", "--config=/x"]);
-    assert_eq!(Matrix::args(cni.cmd.as_ref(), &Version::new(1, 20, 2)), ["--network-plugin=cni"]);
+    assert_eq!(cni.start(&Version::new(1, 26, 0)), ["kubelet", "--config=/x", "--late", "--"]);
+    assert_eq!(cni.start(&Version::new(1, 20, 2)), ["kubelet", "--config=/x", "--network-plugin=cni", "--"]);
+    assert_eq!(Matrix::args(cni.cmd.as_ref(), &Version::new(1, 20, 2)), ["--v=1"]);
     assert_eq!(Matrix::args(cni.cmd.as_ref(), &Version::new(1, 26, 0)), Vec::<String>::new());
     assert_eq!(cni.infix, "cni");
 }

@@ -8,7 +8,7 @@ use super::{
     problem::{At, Located},
     read::{Table, Value},
 };
-use crate::base::VersionRange;
+use crate::base::{Version, VersionRange};
 
 /// A variant as its file says it; `extends` has been followed where it comes out of [`super::load`].
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub struct Variant {
     /// Units of systemd that start by themselves.
     pub enable: Vec<Located<String>>,
     pub entrypoint: Option<Located<ByVersion<Vec<String>>>>,
+    /// For the program that `entrypoint` starts.
+    pub options: Vec<StartOption>,
     pub cmd: Option<Located<ByVersion<Vec<String>>>>,
     pub env: BTreeMap<String, String>,
     pub labels: BTreeMap<String, String>,
@@ -41,7 +43,29 @@ pub struct Use {
     pub kubernetes: VersionRange,
 }
 
+/// An option of the program that starts, and the Kubernetes versions it is given to.
+#[derive(Clone, Debug)]
+pub struct StartOption {
+    pub option: Located<String>,
+    pub kubernetes: VersionRange,
+}
+
+/// What ends an entrypoint whose program takes what follows for the user's.
+const END_OF_OPTIONS: &str = "--";
+
 impl Variant {
+    /// What an image's `Entrypoint` is for a version: the variant's, with the options before its closing `--`, or at its
+    /// end where there is none.
+    pub fn start(&self, kubernetes: &Version) -> Vec<String> {
+        let mut start =
+            self.entrypoint.as_ref().and_then(|args| args.value.get(kubernetes)).cloned().unwrap_or_default();
+        let end = start.pop_if(|last| last == END_OF_OPTIONS);
+        let given = self.options.iter().filter(|option| option.kubernetes.contains(kubernetes));
+        start.extend(given.map(|option| option.option.value.clone()));
+        start.extend(end);
+        start
+    }
+
     pub(super) fn read(name: &str, table: &Table<'_>) -> Self {
         // Asked for its own sake: a sentence for people that no image holds.
         let _ = table.string("description");
@@ -55,6 +79,7 @@ impl Variant {
             files: table.each("files", Overlay::read),
             enable: table.list("enable").unwrap_or_default(),
             entrypoint: table.get("entrypoint").and_then(|value| read_args(&value)),
+            options: table.get("options").map(|value| read_options(&value)).unwrap_or_default(),
             cmd: table.get("cmd").and_then(|value| read_args(&value)),
             env: read_strings(table, "env"),
             labels: read_strings(table, "labels"),
@@ -65,8 +90,8 @@ impl Variant {
         }
     }
 
-    /// Takes over from `base` what this variant does not say itself. Lists that add up (components, files, volumes)
-    /// begin with those of `base`.
+    /// Takes over from `base` what this variant does not say itself. Lists that add up (components, files, options,
+    /// volumes) begin with those of `base`.
     pub(super) fn extend_from(&mut self, base: &Self) {
         let mut components = base.components.clone();
         components.append(&mut self.components);
@@ -74,6 +99,11 @@ impl Variant {
         let mut files = base.files.clone();
         files.append(&mut self.files);
         self.files = files;
+        let mut options = base.options.clone();
+        // Two bases may have one of their own in common.
+        let new = |mine: &StartOption| !base.options.iter().any(|theirs| theirs.option.value == mine.option.value);
+        options.extend(self.options.drain(..).filter(new));
+        self.options = options;
         let mut enable = base.enable.clone();
         enable.append(&mut self.enable);
         self.enable = enable;
@@ -106,6 +136,21 @@ fn read_uses(value: &Value<'_>) -> Vec<Use> {
             });
         }
         Some(Use { component: item.string()?, kubernetes: VersionRange::any() })
+    };
+    value.items().unwrap_or_default().iter().filter_map(read).collect()
+}
+
+/// An option is written as it is, or with the versions it is for: `{ option = "--a=b", kubernetes = "<1.24" }`.
+fn read_options(value: &Value<'_>) -> Vec<StartOption> {
+    let read = |item: &Value<'_>| {
+        if item.is_table() {
+            return item.table(|table| {
+                let option = table.require("option", "option = \"--v=2\"").and_then(|option| option.string());
+                let kubernetes = table.parsed("kubernetes").unwrap_or_else(VersionRange::any);
+                Some(StartOption { option: option?, kubernetes })
+            });
+        }
+        Some(StartOption { option: item.string()?, kubernetes: VersionRange::any() })
     };
     value.items().unwrap_or_default().iter().filter_map(read).collect()
 }

@@ -6,11 +6,20 @@
 
 use std::io::{self, BufReader, Read};
 
+use crate::inputs::archive::pax;
+
 /// More entries than the largest of distributions has.
 const MOST_ENTRIES: usize = 2_000_000;
 
-/// `PATH_MAX` many times over; the headers for long names and attributes are held in memory.
+/// The headers for long names and attributes are held in memory; Linux takes attributes of 64 KiB each.
 const LARGEST_EXTENSION: u64 = 1 << 20;
+
+/// `PATH_MAX` of Linux, in bytes: what is longer cannot be unpacked.
+const LONGEST_NAME: usize = 4096;
+
+/// The names of a layer in bytes, all together, which whoever looks at it keeps in memory: three times those of a
+/// distribution with half a million files.
+const MOST_NAMES: usize = 128 << 20;
 
 /// How a layer is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +82,7 @@ pub(super) fn each<R: Read>(
     visit: &mut dyn FnMut(Member<'_>) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut extensions = Extensions::default();
+    let mut names_in_all = 0;
     // Raw, because the library would read a hostile long name of any length into memory.
     for (count, entry) in archive.entries()?.raw(true).enumerate() {
         let mut entry = entry.map_err(printable)?;
@@ -92,13 +102,17 @@ pub(super) fn each<R: Read>(
             return Err(malformed("a sparse file, which not every runtime unpacks"));
         }
         let names = std::mem::take(&mut extensions);
-        visit(Member {
-            path: names.path.unwrap_or_else(|| entry.path_bytes().into_owned()),
-            link: names.link.or_else(|| entry.link_name_bytes().map(std::borrow::Cow::into_owned)),
-            kind,
-            mode: entry.header().mode().unwrap_or_default(),
-            body: &mut entry,
-        })?;
+        let path = names.path.unwrap_or_else(|| entry.path_bytes().into_owned());
+        let link = names.link.or_else(|| entry.link_name_bytes().map(std::borrow::Cow::into_owned));
+        let link_length = link.as_ref().map_or(0, Vec::len);
+        if path.len().max(link_length) > LONGEST_NAME {
+            return Err(malformed("a path or link of more than 4096 bytes"));
+        }
+        names_in_all += path.len() + link_length;
+        if names_in_all > MOST_NAMES {
+            return Err(malformed("paths of more than 128 MiB in all"));
+        }
+        visit(Member { path, link, kind, mode: entry.header().mode().unwrap_or_default(), body: &mut entry })?;
     }
     Ok(())
 }
@@ -126,13 +140,12 @@ impl Extensions {
 
     /// The names in a PAX extended header: records `<length> <key>=<value>\n`.
     fn pax(&mut self, bytes: &[u8]) -> io::Result<()> {
-        for record in tar::PaxExtensions::new(bytes) {
-            let record = record?;
-            match record.key_bytes() {
-                b"path" => self.path = Some(record.value_bytes().to_vec()),
-                b"linkpath" => self.link = Some(record.value_bytes().to_vec()),
+        for (key, value) in pax::records(bytes).ok_or_else(|| malformed("a PAX header whose records are malformed"))? {
+            match key {
+                "path" => self.path = Some(value.to_vec()),
+                "linkpath" => self.link = Some(value.to_vec()),
                 // Only files beyond 8 GiB need it, and raw entries do not honour it.
-                b"size" => return Err(malformed("a file whose size only a PAX record has")),
+                "size" => return Err(malformed("a file whose size only a PAX record has")),
                 _ => {}
             }
         }

@@ -64,7 +64,7 @@ fn add(all: &mut Tree, layer: Tree) -> Result<(), FilesystemError> {
     for (path, _) in layer.iter() {
         let Some(hidden) = path.file_name().strip_prefix(".wh.") else { continue };
         match (hidden, path.parent()) {
-            (".wh..opq", Some(folder)) => remove_below(all, &folder),
+            (".wh..opq", Some(folder)) => all.remove_below(&folder),
             (".wh..opq", None) => *all = Tree::new(),
             (name, parent) => {
                 let hidden = match parent {
@@ -72,7 +72,7 @@ fn add(all: &mut Tree, layer: Tree) -> Result<(), FilesystemError> {
                     None => TreePath::new(name)?,
                 };
                 all.entries.remove(&hidden);
-                remove_below(all, &hidden);
+                all.remove_below(&hidden);
             }
         }
     }
@@ -82,16 +82,11 @@ fn add(all: &mut Tree, layer: Tree) -> Result<(), FilesystemError> {
         }
         // A file in the place of a folder takes the folder's files away with it.
         if entry.node != Node::Directory && all.get(&path).is_some_and(|below| below.node == Node::Directory) {
-            remove_below(all, &path);
+            all.remove_below(&path);
         }
         all.insert(path, entry);
     }
     Ok(())
-}
-
-fn remove_below(tree: &mut Tree, folder: &TreePath) {
-    let prefix = format!("{folder}/");
-    tree.entries.retain(|path, _| !path.as_str().starts_with(&prefix));
 }
 
 #[cfg(test)]

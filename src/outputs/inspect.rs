@@ -14,7 +14,7 @@ use super::{
     source::{self, Source, SourceError},
 };
 use crate::{
-    base::{Digest, digest::Hashing},
+    base::{Digest, digest::Hashing, tree::remove_below},
     images::{self, Description, Descriptor, PlatformImage, ReadError},
 };
 
@@ -107,9 +107,10 @@ pub fn visible(layers: &[LayerFiles]) -> BTreeMap<&str, (usize, &FileFacts)> {
                 hidden if folder.is_empty() => hidden.to_owned(),
                 hidden => format!("{folder}/{hidden}"),
             };
-            let below = format!("{hidden}/");
-            let keep = |path: &str| path != hidden || name == ".wh..wh..opq";
-            seen.retain(|path, _| keep(path) && !(path.starts_with(&below) || hidden.is_empty()));
+            if name != ".wh..wh..opq" {
+                seen.remove(hidden.as_str());
+            }
+            remove_below(&mut seen, &hidden);
         }
         let added = layer.files.iter().filter(|file| !file.path.split('/').any(|part| part.starts_with(".wh.")));
         seen.extend(added.map(|file| (file.path.as_str(), (number, file))));

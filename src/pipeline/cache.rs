@@ -1,9 +1,9 @@
 //! The store seen as a whole: what it holds, what can go, and whether its bytes are what they should be.
 
-use std::{io, path::Path};
+use std::path::Path;
 
 use crate::{
-    base::{Digest, digest::Hashing},
+    base::Digest,
     host::files::{self, FileError},
     inputs::store::Store,
 };
@@ -18,19 +18,20 @@ pub struct Holding {
     pub size: u64,
 }
 
-/// The folders of a store, what they are for, and whether a plain prune empties them. What stays costs a compile or a
-/// download to get again.
-const FOLDERS: [(&str, &str, bool); 10] = [
-    ("blobs", "inputs, programs, layers and images by digest", false),
-    ("actions", "what was made from what", false),
-    ("go-build", "the Go compiler's cache", false),
-    ("go-mod", "Go modules", false),
-    ("zig", "zig's cache", false),
-    ("src", "unpacked sources", true),
-    ("tools", "unpacked toolchains", true),
-    ("logs", "compilers' logs", true),
-    ("locks", "of builds that run", true),
-    ("scratch", "left by builds that were stopped", true),
+/// The folders of a store, what they are for, and which prune empties them. What stays costs a compile or a download to
+/// get again. Locks stay always: they are empty, and two builds that hold the lock of one name, before and after it was
+/// removed, would not know of each other.
+const FOLDERS: [(&str, &str, Option<Extent>); 10] = [
+    ("blobs", "inputs, programs, layers and images by digest", Some(Extent::Everything)),
+    ("actions", "what was made from what", Some(Extent::Everything)),
+    ("go-build", "the Go compiler's cache", Some(Extent::Everything)),
+    ("go-mod", "Go modules", Some(Extent::Everything)),
+    ("zig", "zig's cache", Some(Extent::Everything)),
+    ("src", "unpacked sources", Some(Extent::Derived)),
+    ("tools", "unpacked toolchains", Some(Extent::Derived)),
+    ("logs", "compilers' logs", Some(Extent::Derived)),
+    ("locks", "that keep builds apart", None),
+    ("scratch", "left by builds that were stopped", Some(Extent::Derived)),
 ];
 
 /// Counts what the store holds.
@@ -38,29 +39,28 @@ pub fn info(store: &Store) -> Result<Vec<Holding>, FileError> {
     FOLDERS
         .into_iter()
         .map(|(name, what, _)| {
-            let (files, size) = files::usage(&store.folder(name))?;
+            let files::Usage { files, size, .. } = files::usage(&store.folder(name))?;
             Ok(Holding { name, what, files, size })
         })
         .collect()
 }
 
-/// Removes what a build makes again by itself; with `Everything`, the whole store. Returns the bytes that were freed.
+/// Removes what a build makes again by itself; with `Everything`, all that the store holds. Returns the bytes that were
+/// freed, without those of blobs that outputs still hold.
 ///
 /// A build that runs at the same time in this store may fail, and succeeds when it is started again.
 pub fn prune(store: &Store, extent: Extent) -> Result<u64, FileError> {
     let mut freed = 0;
-    for (name, _, always) in FOLDERS {
-        if always || extent == Extent::Everything {
-            let folder = store.folder(name);
-            freed += files::usage(&folder)?.1;
-            files::remove_folder(&folder)?;
-        }
+    for (name, ..) in FOLDERS.iter().filter(|(_, _, goes)| goes.is_some_and(|goes| goes <= extent)) {
+        let folder = store.folder(name);
+        freed += files::usage(&folder)?.alone;
+        files::remove_folder(&folder)?;
     }
     Ok(freed)
 }
 
 /// How much a prune removes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Extent {
     /// What takes seconds to make again.
     Derived,
@@ -68,13 +68,15 @@ pub enum Extent {
 }
 
 /// What a verification found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Verified {
     pub good: u64,
     /// In bytes, of the good ones.
     pub size: u64,
-    /// Files whose bytes did not have the digest of their name; they have been removed.
+    /// Files that could not be read or whose bytes did not have the digest of their name; they have been removed.
     pub damaged: Vec<String>,
+    /// Those of them that could not be removed.
+    pub stuck: Vec<FileError>,
 }
 
 /// Reads every blob and removes those whose bytes do not have their digest, so that the next build makes or downloads
@@ -84,13 +86,13 @@ pub fn verify(store: &Store) -> Result<Verified, FileError> {
     let mut verified = Verified::default();
     for name in files::names(&folder)? {
         let path = folder.join(&name);
-        match (name.parse::<Digest>(), digest_of(&path)?) {
-            (Ok(expected), (actual, size)) if expected == actual => {
+        match (name.parse::<Digest>(), files::blob(&path)) {
+            (Ok(expected), Ok(actual)) if expected == actual.digest => {
                 verified.good += 1;
-                verified.size += size;
+                verified.size += actual.size;
             }
             _ => {
-                files::remove(&path)?;
+                verified.stuck.extend(remove(&path).err());
                 verified.damaged.push(name);
             }
         }
@@ -98,11 +100,9 @@ pub fn verify(store: &Store) -> Result<Verified, FileError> {
     Ok(verified)
 }
 
-fn digest_of(path: &Path) -> Result<(Digest, u64), FileError> {
-    let mut hashing = Hashing::new(files::open(path)?);
-    files::at("reading", path, io::copy(&mut hashing, &mut io::sink()))?;
-    let (_, blob) = hashing.finish();
-    Ok((blob.digest, blob.size))
+/// Whatever lies in the place of a blob.
+fn remove(path: &Path) -> Result<(), FileError> {
+    if files::is_folder(path) { files::remove_folder(path) } else { files::remove(path) }
 }
 
 #[cfg(test)]
@@ -119,6 +119,8 @@ mod tests {
         let verified = verify(&store).unwrap();
         assert_eq!((verified.good, verified.size), (1, 4));
         assert_eq!(verified.damaged, [bad.digest.hex()]);
+        files::create_folder(&store.folder("blobs").join("sha256/folder")).unwrap();
+        assert_eq!(verify(&store).unwrap().damaged, ["folder"]);
         assert!(store.has(&good) && !store.has(&bad));
         assert_eq!(verify(&store).unwrap().damaged, Vec::<String>::new());
     }
@@ -131,7 +133,12 @@ mod tests {
         files::write(&store.folder("scratch").join("left"), b"12345", 0o644).unwrap();
         assert_eq!(prune(&store, Extent::Derived).unwrap(), 5);
         assert!(store.has(&blob));
+        let lock = store.lock(&crate::base::ActionKey::new("test", 1)).unwrap();
+        let linked = store.put(b"linked").unwrap();
+        files::link(&store.path(&linked.digest), &folder.path().join("output")).unwrap();
         assert_eq!(prune(&store, Extent::Everything).unwrap(), 4);
-        assert!(!store.has(&blob));
+        assert!(!store.has(&blob) && !store.has(&linked));
+        assert_eq!(files::names(&store.folder("locks")).unwrap().len(), 1);
+        drop(lock);
     }
 }

@@ -75,21 +75,25 @@ impl Built {
     }
 }
 
-/// What a component is recorded under: everything that can change its files. `None` while an input is not pinned or a
-/// local file is not there.
-pub(super) fn key(work: &Work, component: &Component, tools: &Tools) -> Option<ActionKey> {
-    let input = match supply(&component.way) {
+/// The file that a component is made of. `None` while it is not pinned, or a local one is not there.
+fn input(work: &Work, component: &Component) -> Option<Digest> {
+    match supply(&component.way) {
         Some(supply) => {
             // Every component is made of one file; a question to a repository that gave several is no component's.
             let urls = work.urls(&supply)?;
             let [url] = urls.as_slice() else { return None };
-            work.lock.inputs.get(url)?.sha256
+            Some(work.lock.inputs.get(url)?.sha256)
         }
         None => match &component.way {
-            Way::File { path, .. } => digest_of(path).ok()?,
-            Way::Release { .. } | Way::Go { .. } | Way::Package { .. } => return None,
+            Way::File { path, .. } => Some(files::blob(path).ok()?.digest),
+            Way::Release { .. } | Way::Go { .. } | Way::Package { .. } => None,
         },
-    };
+    }
+}
+
+/// What a component that is made of `input` is recorded under: everything that can change its files. `None` while a tool
+/// is not there.
+fn key(work: &Work, component: &Component, tools: &Tools, input: Digest) -> Option<ActionKey> {
     let mut key = ActionKey::new("component", FORMAT)
         .field("input", input)
         .field("platform", component.platform)
@@ -129,7 +133,11 @@ fn placeless(way: &Way) -> Way {
 
 /// The component as the store has it, if it has all of it. One that could be run now and has not been is not all.
 pub(super) fn recorded(work: &Work, component: &Component, tools: &Tools) -> Option<Built> {
-    let built: Built = work.store().recorded(&key(work, component, tools)?)?;
+    under(work, component, &key(work, component, tools, input(work, component)?)?)
+}
+
+fn under(work: &Work, component: &Component, key: &ActionKey) -> Option<Built> {
+    let built: Built = work.store().recorded(key)?;
     let provable = work.can_run(component.platform);
     let complete = |file: &BuiltFile| work.store().has(&file.blob) && !(provable && file.unproven.is_some());
     built.files.iter().all(complete).then_some(built)
@@ -138,14 +146,26 @@ pub(super) fn recorded(work: &Work, component: &Component, tools: &Tools) -> Opt
 /// Makes a component, or finds it in the store.
 pub(super) async fn build(work: &Arc<Work>, index: usize, tools: Arc<Tools>) -> Result<Built, PipelineError> {
     let component = work.plan.components[index].clone();
-    if let Some(built) = recorded(work, &component, &tools) {
+    let doing = format!("building {}", component.title());
+    // A local file may change at any time: what is built and recorded is what was taken into the store.
+    let local = match &component.way {
+        Way::File { path, .. } => {
+            let path = path.clone();
+            let taken =
+                work.on_cpu(&doing, move |work| Ok((path.display().to_string(), put_local(work.store(), &path)?)));
+            Some(taken.await?)
+        }
+        Way::Release { .. } | Way::Go { .. } | Way::Package { .. } => None,
+    };
+    let digest = local.as_ref().map(|(_, blob)| blob.digest).or_else(|| input(work, &component));
+    let key = digest.and_then(|digest| key(work, &component, &tools, digest));
+    if let Some(built) = key.as_ref().and_then(|key| under(work, &component, key)) {
         return Ok(built);
     }
     let input = match supply(&component.way) {
         Some(supply) => work.supply(&supply).await?.pop(),
-        None => None,
+        None => local,
     };
-    let doing = format!("building {}", component.title());
     let programs = match (&component.way, input) {
         (Way::Go { .. }, Some(source)) => compile(work, &component, source, &tools).await?,
         (way, input) => {
@@ -163,7 +183,7 @@ pub(super) async fn build(work: &Arc<Work>, index: usize, tools: Arc<Tools>) -> 
             Ok(Built { files })
         })
         .await?;
-    if let Some(key) = key(work, &component, &tools) {
+    if let Some(key) = key {
         work.store().record(&key, &built).map_err(|error| PipelineError::new(doing, error.into()))?;
     }
     Ok(built)
@@ -176,8 +196,7 @@ fn take(store: &Store, way: &Way, input: Option<(String, Blob)>, files: &[String
             let tree = packages::debian::tools(store, &[package])?;
             return members.iter().map(|member| extract(store, &select::member(&tree, member)?)).collect();
         }
-        (Way::Release { members, .. }, Some((url, blob))) => (members, url, blob),
-        (Way::File { path, members }, _) => (members, path.display().to_string(), put_local(store, path)?),
+        (Way::Release { members, .. } | Way::File { members, .. }, Some((name, blob))) => (members, name, blob),
         _ => return Ok(Vec::new()),
     };
     let format = Format::of_name(&name).unwrap_or(Format::Plain);
@@ -203,15 +222,9 @@ pub(super) fn extract(store: &Store, content: &Content) -> Result<Blob, Step> {
     Ok(writer.finish()?)
 }
 
-fn digest_of(path: &std::path::Path) -> Result<Digest, Step> {
-    let mut hashing = crate::base::digest::Hashing::new(files::open(path)?);
-    files::at("reading", path, io::copy(&mut hashing, &mut io::sink()))?;
-    Ok(hashing.finish().1.digest)
-}
-
 /// A local file in the store. It is read first and copied only when it is new.
 fn put_local(store: &Store, path: &std::path::Path) -> Result<Blob, Step> {
-    match store.blob(&digest_of(path)?) {
+    match store.blob(&files::blob(path)?.digest) {
         Some(blob) => Ok(blob),
         None => Ok(store.put_file(path)?),
     }

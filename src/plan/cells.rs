@@ -164,7 +164,7 @@ fn config_of(matrix: &Matrix, variant: &Variant, kubernetes: &Version) -> Config
     let mut labels = matrix.file.labels.clone();
     labels.extend(variant.labels.clone());
     Config {
-        entrypoint: Matrix::args(variant.entrypoint.as_ref(), kubernetes),
+        entrypoint: variant.start(kubernetes),
         cmd: Matrix::args(variant.cmd.as_ref(), kubernetes),
         env: variant.env.clone(),
         labels,

@@ -211,14 +211,15 @@ impl Lock {
         selected.flat_map(of).map(String::as_str).filter(|url| seen.insert(*url)).collect()
     }
 
-    /// Forgets what has `name` in its URL, purpose or request, so that it is locked anew. Returns how much that was.
+    /// Forgets what has the word `name` in its URL, purpose or request, and tools of this name, so that they are locked
+    /// anew; without a name, everything. Returns how much that was.
     ///
     /// Packages of one base are chosen from one state of its repositories: where one of them is to be chosen anew, all
     /// are.
     pub fn forget(&mut self, name: &str, plan: &Plan) -> usize {
         let purposes: BTreeMap<_, _> = plan.inputs.iter().map(|input| (&input.url, &input.purpose)).collect();
-        let before = self.inputs.len() + self.selections.len();
-        let holds = |text: &String| text.contains(name);
+        let before = self.inputs.len() + self.selections.len() + self.tools.len();
+        let holds = |text: &String| has_word(text, name);
         let chosen = self.selections.iter().filter(|((base, _, request), selected)| {
             holds(base) || request.iter().any(holds) || selected.packages.iter().any(holds)
         });
@@ -230,7 +231,8 @@ impl Lock {
         }
         self.selections.retain(|(base, ..), _| !stale.contains(base));
         self.inputs.retain(|url, _| !holds(url) && !purposes.get(url).is_some_and(|purpose| holds(purpose)));
-        before - self.inputs.len() - self.selections.len()
+        self.tools.retain(|tool, _| !(name.is_empty() || tool == name));
+        before - self.inputs.len() - self.selections.len() - self.tools.len()
     }
 
     /// Drops the pins that neither a plan of the whole matrix nor its selections mention any more.
@@ -250,9 +252,29 @@ impl Lock {
     }
 }
 
+/// Whether `word` stands in the text by itself or before a version: `go` in `go1.22.tar.gz`, not in `golang` or `cargo`.
+fn has_word(text: &str, word: &str) -> bool {
+    text.match_indices(word).any(|(begin, _)| {
+        let (before, after) = (&text[..begin], &text[begin + word.len()..]);
+        word.is_empty()
+            || !before.ends_with(|c: char| c.is_alphanumeric()) && !after.starts_with(|c: char| c.is_alphabetic())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_a_word_of_what_is_updated() {
+        let held = [("https://go.dev/dl/go1.22.tar.gz", "go"), ("upx", "upx"), ("golang-1.19-go", "go"), ("x", "")];
+        for (text, word) in held.into_iter().chain([("https://a.org/x/y.apk", "https://a.org/x"), ("é-go", "go")]) {
+            assert!(has_word(text, word), "{text} {word}");
+        }
+        for (text, word) in [("storage.googleapis.com", "go"), ("cargo", "go"), ("", "go"), ("kubelet", "kube")] {
+            assert!(!has_word(text, word), "{text} {word}");
+        }
+    }
 
     #[test]
     fn a_lock_is_read_back_as_it_was_written() {

@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, fmt::Write as _};
 use tabled::{builder::Builder, settings::Style};
 
 use crate::{
-    base::{Platform, size::Bytes},
+    base::{
+        Platform,
+        size::{Bytes, Count},
+    },
     plan::{Component, ComponentState, Plan, Request, Root, SelectionState, Stock, Supply, Way},
 };
 
@@ -210,9 +213,10 @@ fn summary(plan: &Plan, stock: &Stock) -> String {
     let unpinned = stock.unpinned();
     let inputs = plan.inputs.len() + stock.packages.len();
     let mut text = format!(
-        "{} tags, {} images, {inputs} inputs: {} here, {missing} to be fetched",
-        plan.tags.len(),
-        plan.cells(),
+        "{}, {}, {}: {} here, {missing} to be fetched",
+        Count(plan.tags.len(), "tag"),
+        Count(plan.cells(), "image"),
+        Count(inputs, "input"),
         inputs - missing,
     );
     if missing > unknown {

@@ -20,7 +20,7 @@ pub(in crate::cli) enum Matrix {
     #[command(after_help = "Examples:
   kletimg matrix plan
   kletimg matrix plan --kubernetes '>=1.34' --format json
-  kletimg matrix plan --print | jq '.tags[].tag'")]
+  kletimg matrix plan --print | jq -r '.plan.tags[].tag'")]
     Plan(Plan),
     /// Build images into an OCI layout and print what they weigh
     #[command(after_help = "Examples:

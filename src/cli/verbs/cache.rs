@@ -5,10 +5,11 @@ use std::{fmt::Write as _, process::ExitCode};
 use super::super::{
     args::Cache,
     failure::{FOUND, Failure},
+    progress::line,
     session::Session,
 };
 use crate::{
-    base::size::Bytes,
+    base::size::{Bytes, Count},
     pipeline::cache::{self, Extent},
 };
 
@@ -48,8 +49,16 @@ fn info(session: &Session) -> Result<ExitCode, Failure> {
 fn verify(session: &Session) -> Result<ExitCode, Failure> {
     let verified = cache::verify(&session.store)?;
     for name in &verified.damaged {
-        super::print(&format!("removed blob {name}: its bytes have another digest"))?;
+        super::print(&format!("damaged: blob {name} cannot be read or has another digest"))?;
     }
-    super::print(&format!("{} blobs, {} are what they should be", verified.good, Bytes(verified.size)))?;
+    for error in &verified.stuck {
+        line(&format!("warning: {error}: remove it yourself"));
+    }
+    let good = Count(usize::try_from(verified.good).unwrap_or(usize::MAX), "blob");
+    super::print(&format!("{good} of {} are what they should be", Bytes(verified.size)))?;
+    if !verified.damaged.is_empty() {
+        let damaged = Count(verified.damaged.len(), "damaged file");
+        super::print(&format!("{damaged} removed: the next build makes or downloads them again"))?;
+    }
     Ok(if verified.damaged.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
 }

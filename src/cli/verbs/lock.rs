@@ -11,7 +11,10 @@ use super::{
     build::{first_epoch, lock_name, locked},
 };
 use crate::{
-    base::{Blob, size::Bytes},
+    base::{
+        Blob,
+        size::{Bytes, Count},
+    },
     pipeline::{
         self,
         locking::{self, Mirrored},
@@ -26,11 +29,14 @@ pub(super) fn lock(session: &Session, args: &args::Lock) -> Result<ExitCode, Fai
     let existing = pipeline::load_lock(file)?;
     let mut lock = existing.clone().unwrap_or_else(|| Lock::new(first_epoch(session, &planned)));
     if args.locked {
-        let lacks = lock.lacks(&planned.plan);
-        if existing.is_none() || !lacks.is_empty() {
+        let lacks = match existing {
+            Some(_) => lock.lacks(&planned.plan),
+            None => vec![format!("{} is not there", lock_name(file))],
+        };
+        if !lacks.is_empty() {
             return Err(Failure::Unlocked { what: lacks });
         }
-        super::print(&format!("{} pins all {} inputs", lock_name(file), planned.plan.inputs.len()))?;
+        super::print(&format!("{} pins all of {}", lock_name(file), Count(planned.plan.inputs.len(), "input")))?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(name) = &args.update {
@@ -48,7 +54,7 @@ pub(super) fn lock(session: &Session, args: &args::Lock) -> Result<ExitCode, Fai
     if existing.as_ref() != Some(&lock) {
         pipeline::save_lock(file, &lock)?;
     }
-    super::print(&format!("{} pins {} inputs", lock_name(file), lock.inputs.len()))?;
+    super::print(&format!("{} pins {}", lock_name(file), Count(lock.inputs.len(), "input")))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -82,7 +88,7 @@ pub(super) fn fetch(session: &Session, args: &args::Fetch) -> Result<ExitCode, F
         }
         (Fetched::Stored(blobs), _) => {
             let bytes = blobs.iter().map(|blob| blob.size).sum();
-            super::print(&format!("{} inputs in the store, {}", blobs.len(), Bytes(bytes)))?;
+            super::print(&format!("{} in the store, {}", Count(blobs.len(), "input"), Bytes(bytes)))?;
         }
         (Fetched::To(_), None) => {}
     }

@@ -22,7 +22,10 @@ use super::{
 pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let Arguments { global, verb } = arguments;
     if let Verb::Completion { shell } = verb {
-        clap_complete::generate(shell, &mut Arguments::command(), "kletimg", &mut std::io::stdout());
+        // Not straight to standard output: the generator panics where a reader closes it early.
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Arguments::command(), "kletimg", &mut script);
+        print(&String::from_utf8_lossy(&script))?;
         return Ok(ExitCode::SUCCESS);
     }
     let session = Session::new(&global)?;

@@ -203,12 +203,15 @@ fn outcome_json(outcome: &Outcome, facts: &[TagFacts]) -> serde_json::Value {
 pub(super) fn note_outcome(session: &Session, outcome: &Outcome) {
     let count = |wanted: fn(&Moved) -> bool| outcome.tags.iter().filter(|(_, _, moved)| wanted(moved)).count();
     let (new, moved) = (count(|moved| *moved == Moved::New), count(|moved| matches!(moved, Moved::From(_))));
-    let tags =
-        format!("{} tags: {new} new, {moved} moved, {} unchanged", outcome.tags.len(), count(|m| *m == Moved::No));
+    let tags = format!(
+        "{}: {new} new, {moved} moved, {} unchanged",
+        Count(outcome.tags.len(), "tag"),
+        count(|m| *m == Moved::No)
+    );
     let blobs = match &outcome.pushed {
         Some(pushed) => format!(
-            "{} blobs sent ({}), {} mounted, {} already there",
-            pushed.sent,
+            "{} sent ({}), {} mounted, {} already there",
+            Count(pushed.sent, "blob"),
             Bytes(pushed.sent_bytes),
             pushed.mounted,
             pushed.present

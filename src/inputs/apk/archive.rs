@@ -12,7 +12,10 @@ use std::{
 use sha1::Digest as _;
 
 use super::checksum::Checksum;
-use crate::base::{Blob, Content, Node, TreePath};
+use crate::{
+    base::{Blob, Content, Node, TreePath},
+    inputs::archive::pax,
+};
 
 /// One file, link or directory of a package.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,17 +50,34 @@ pub enum ArchiveError {
     Number { path: String, value: u64 },
     #[error("it holds more than {MAX_ENTRIES} files")]
     TooMany,
+    #[error("it holds {0}")]
+    Header(&'static str),
 }
 
 /// The largest packages of Alpine have some 100,000.
 const MAX_ENTRIES: usize = 2_000_000;
 
+/// The longest extended header: names take 4 KiB at most, and Linux attributes 64 KiB each.
+const MAX_EXTENSION: u64 = 1 << 20;
+
 /// Lists the files of a tar archive, which is stored as `data`.
 pub fn entries(archive: impl Read, data: &Blob) -> Result<Vec<ArchiveEntry>, ArchiveError> {
     let mut archive = tar::Archive::new(archive);
     let mut entries = Vec::new();
-    for entry in archive.entries()? {
-        entries.extend(read(&mut entry?, data)?);
+    let mut extensions = Extensions::default();
+    // Raw, because the library would read extended headers of any length, and splits their records at newlines.
+    for entry in archive.entries()?.raw(true) {
+        let mut entry = entry?;
+        let kind = entry.header().entry_type();
+        if kind.is_gnu_longname() {
+            extensions.path = Some(until_nul(extension(&mut entry)?));
+        } else if kind.is_gnu_longlink() {
+            extensions.link = Some(until_nul(extension(&mut entry)?));
+        } else if kind.is_pax_local_extensions() {
+            extensions.read(&extension(&mut entry)?)?;
+        } else if !kind.is_pax_global_extensions() {
+            entries.extend(read(&mut entry, std::mem::take(&mut extensions), data)?);
+        }
         if entries.len() > MAX_ENTRIES {
             return Err(ArchiveError::TooMany);
         }
@@ -66,13 +86,16 @@ pub fn entries(archive: impl Read, data: &Blob) -> Result<Vec<ArchiveEntry>, Arc
 }
 
 /// `None` for what apk passes over: files at the top whose names begin with a dot, and `.keep_` files.
-fn read<R: Read>(entry: &mut tar::Entry<'_, R>, data: &Blob) -> Result<Option<ArchiveEntry>, ArchiveError> {
-    let kind = entry.header().entry_type();
-    if kind.is_pax_global_extensions() {
-        return Ok(None);
-    }
-    let text = text(&entry.path_bytes())?;
-    let is_directory = kind.is_dir();
+fn read<R: Read>(
+    entry: &mut tar::Entry<'_, R>,
+    extensions: Extensions,
+    data: &Blob,
+) -> Result<Option<ArchiveEntry>, ArchiveError> {
+    let text = match extensions.path {
+        Some(path) => self::text(&path)?,
+        None => self::text(&entry.path_bytes())?,
+    };
+    let is_directory = entry.header().entry_type().is_dir();
     if text.starts_with('.') && !text.starts_with("./") && !text.starts_with("..") {
         return Ok(None);
     }
@@ -80,14 +103,23 @@ fn read<R: Read>(entry: &mut tar::Entry<'_, R>, data: &Blob) -> Result<Option<Ar
     if !is_directory && path.file_name().starts_with(".keep_") && path.file_name().len() > ".keep_".len() {
         return Ok(None);
     }
-    let extensions = extensions(entry, &text)?;
+    let promised = match extensions.checksum {
+        None => None,
+        Some(Some(checksum)) => Some(checksum),
+        Some(None) => return Err(ArchiveError::NoChecksum { path: text }),
+    };
+    let link = match (extensions.link, entry.link_name_bytes()) {
+        (Some(link), _) => self::text(&link)?,
+        (None, Some(link)) => self::text(&link)?,
+        (None, None) => String::new(),
+    };
     let number = |value: u64| u32::try_from(value).map_err(|_| ArchiveError::Number { path: text.clone(), value });
     let header = entry.header();
     let name =
         |bytes: Option<&[u8]>| bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default();
     let (mode, user, group) = (header.mode()?, name(header.username_bytes()), name(header.groupname_bytes()));
     let (uid, gid) = (number(header.uid()?)?, number(header.gid()?)?);
-    let (node, checksum) = node(entry, &text, data, extensions.checksum)?;
+    let (node, checksum) = node(entry, &text, link, data, promised)?;
     let xattrs = extensions.xattrs;
     Ok(Some(ArchiveEntry { path, mode: mode & 0o7777, uid, gid, user, group, xattrs, node, checksum }))
 }
@@ -95,6 +127,7 @@ fn read<R: Read>(entry: &mut tar::Entry<'_, R>, data: &Blob) -> Result<Option<Ar
 fn node<R: Read>(
     entry: &mut tar::Entry<'_, R>,
     path: &str,
+    link: String,
     data: &Blob,
     promised: Option<Checksum>,
 ) -> Result<(Node, Option<Checksum>), ArchiveError> {
@@ -112,15 +145,14 @@ fn node<R: Read>(
             Node::File(content)
         }
         tar::EntryType::Symlink => {
-            let target = link(entry)?;
-            actual = Checksum::of(target.as_bytes());
-            if target.is_empty() || target.contains(|c: char| c.is_control()) {
-                return Err(ArchiveError::Path { path: target, problem: "no symbolic link can lead to" });
+            actual = Checksum::of(link.as_bytes());
+            if link.is_empty() || link.contains(|c: char| c.is_control()) {
+                return Err(ArchiveError::Path { path: link, problem: "no symbolic link can lead to" });
             }
-            Node::Symlink(target)
+            Node::Symlink(link)
         }
         // Its checksum is that of the file it is another name of.
-        tar::EntryType::Link => return Ok((Node::Hardlink(self::path(&link(entry)?)?), None)),
+        tar::EntryType::Link => return Ok((Node::Hardlink(self::path(&link)?), None)),
         tar::EntryType::Char | tar::EntryType::Block => return refuse("a device"),
         tar::EntryType::Fifo => return refuse("a pipe"),
         _ => return refuse("of a kind that is not known"),
@@ -129,10 +161,6 @@ fn node<R: Read>(
         return Err(ArchiveError::Checksum { path: path.to_owned() });
     }
     Ok((node, promised))
-}
-
-fn link(entry: &tar::Entry<'_, impl Read>) -> Result<String, ArchiveError> {
-    text(&entry.link_name_bytes().unwrap_or_default())
 }
 
 fn checksum(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Checksum> {
@@ -153,27 +181,51 @@ fn checksum(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Checksum> {
     Ok(hasher.into())
 }
 
+/// What extended headers say about the entry that follows them.
 #[derive(Default)]
 struct Extensions {
-    checksum: Option<Checksum>,
+    path: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+    /// Of the file; `Some(None)` where what is given is no checksum.
+    checksum: Option<Option<Checksum>>,
     xattrs: BTreeMap<String, Vec<u8>>,
 }
 
-/// The PAX records that matter. As in apk, a checksum in MD5 counts for nothing.
-fn extensions(entry: &mut tar::Entry<'_, impl Read>, path: &str) -> Result<Extensions, ArchiveError> {
-    let mut found = Extensions::default();
-    let Some(records) = entry.pax_extensions()? else { return Ok(found) };
-    for record in records {
-        let record = record?;
-        let key = text(record.key_bytes())?;
-        if key == "APK-TOOLS.checksum.SHA1" {
-            let checksum = Checksum::from_hex(record.value_bytes());
-            found.checksum = Some(checksum.ok_or_else(|| ArchiveError::NoChecksum { path: path.to_owned() })?);
-        } else if let Some(name) = key.strip_prefix("SCHILY.xattr.") {
-            found.xattrs.insert(name.to_owned(), record.value_bytes().to_vec());
+impl Extensions {
+    /// The PAX records that matter. As in apk, a checksum in MD5 counts for nothing.
+    fn read(&mut self, header: &[u8]) -> Result<(), ArchiveError> {
+        for (key, value) in pax::records(header).ok_or(ArchiveError::Header("a malformed PAX header"))? {
+            match key {
+                "path" => self.path = Some(value.to_vec()),
+                "linkpath" => self.link = Some(value.to_vec()),
+                // Only files beyond 8 GiB need it, and raw entries do not honour it.
+                "size" => return Err(ArchiveError::Header("a file whose size only a PAX record has")),
+                "APK-TOOLS.checksum.SHA1" => self.checksum = Some(Checksum::from_hex(value)),
+                key => {
+                    if let Some(name) = key.strip_prefix("SCHILY.xattr.") {
+                        self.xattrs.insert(name.to_owned(), value.to_vec());
+                    }
+                }
+            }
         }
+        Ok(())
     }
-    Ok(found)
+}
+
+fn extension(entry: &mut impl Read) -> Result<Vec<u8>, ArchiveError> {
+    let mut bytes = Vec::new();
+    entry.take(MAX_EXTENSION + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_EXTENSION {
+        return Err(ArchiveError::Header("an extended header of more than 1 MiB"));
+    }
+    Ok(bytes)
+}
+
+fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {
+    if let Some(end) = bytes.iter().position(|byte| *byte == 0) {
+        bytes.truncate(end);
+    }
+    bytes
 }
 
 fn text(bytes: &[u8]) -> Result<String, ArchiveError> {

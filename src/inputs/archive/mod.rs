@@ -20,7 +20,7 @@ use crate::{
 
 mod deb;
 pub mod materialise;
-mod pax;
+pub(crate) mod pax;
 mod rules;
 pub mod select;
 mod stream;

@@ -1,10 +1,10 @@
 //! The records of a PAX extended header: `LENGTH KEY=VALUE\n`, the length in decimal and counting itself.
 //!
-//! The tar crate splits records at newlines, which breaks on values that hold one, and binary extended attributes do.
+//! Every reader of tar here takes them from this module: the tar crate splits records at newlines, which breaks on values that hold one, and binary extended attributes do.
 //! See <https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html#tag_20_92_13_03>.
 
 /// The records in order, or `None` where the header is malformed.
-pub(super) fn records(mut header: &[u8]) -> Option<Vec<(&str, &[u8])>> {
+pub(crate) fn records(mut header: &[u8]) -> Option<Vec<(&str, &[u8])>> {
     let mut records = Vec::new();
     while !header.is_empty() {
         let space = header.iter().take(20).position(|byte| *byte == b' ')?;

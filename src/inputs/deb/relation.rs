@@ -14,7 +14,7 @@ pub struct Target<'a> {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no relation between packages: expected was `name`, `name:any` or `name (>= version)`")]
+#[error("`{0}` is no relation between packages: write `name`, `name:any` or `name (>= version)`")]
 pub struct MalformedRelation(pub String);
 
 /// The relations of a field, each with its alternatives.

@@ -62,7 +62,7 @@ pub struct Mirror {
 pub enum SourcesError {
     #[error(transparent)]
     File(#[from] FileError),
-    #[error("reading {file}: line {line}: {text:?} is no source: expected was `deb [options] uri suite components`")]
+    #[error("reading {file}: line {line}: {text:?} is no source: write `deb [options] uri suite components`")]
     Line { file: String, line: usize, text: String },
     #[error("reading {file}: {source}")]
     Stanza { file: String, source: MalformedLine },

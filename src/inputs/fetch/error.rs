@@ -62,9 +62,9 @@ pub enum Why {
     Interrupted { received: u64, expected: Option<u64>, reason: String },
     #[error("it is larger than {} ({limit} bytes)", Bytes(*limit))]
     TooLarge { limit: u64 },
-    #[error("it is {actual} bytes long, expected were {expected}")]
+    #[error("it is {actual} bytes long, not {expected}")]
     WrongSize { expected: u64, actual: u64 },
-    #[error("it has the digest {actual}, expected was {expected}")]
+    #[error("it has the digest {actual}, not {expected}")]
     WrongSum { expected: Sum, actual: Sum },
     /// What its signatures say.
     #[error("{0}")]

@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     base::{Digest, Platform, platform::UnknownPlatform, progress::SharedProgress},
+    host::files::FileError,
     images::Links,
 };
 
@@ -77,6 +78,8 @@ pub enum EngineError {
     Archive(#[from] ArchiveError),
     #[error(transparent)]
     Source(#[from] SourceError),
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 impl Engine {

@@ -6,17 +6,19 @@
 use std::path::Path;
 
 use bollard::{
+    body_full,
     container::LogOutput,
     errors::Error as BollardError,
     models::{ContainerCreateBody, HostConfig},
     query_parameters::{
-        CreateContainerOptions, LogsOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder,
-        StartContainerOptions, WaitContainerOptions,
+        CreateContainerOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder,
+        StartContainerOptions, UploadToContainerOptionsBuilder, WaitContainerOptions,
     },
 };
 use futures::StreamExt as _;
 
-use super::{Engine, EngineError, reason};
+use super::{ArchiveError, Engine, EngineError, reason};
+use crate::host::files;
 
 /// A program that prints its version needs far less.
 const MEMORY: i64 = 512 << 20;
@@ -27,8 +29,11 @@ const MOST_OUTPUT: usize = 64 << 10;
 /// Seconds for a program under emulation to print its version.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
 
-/// Where the emulator is put into a container.
-const EMULATOR: &str = "/.kletimg-emulator";
+/// The emulator's file in the root folder of a container.
+const EMULATOR: &str = ".kletimg-emulator";
+
+/// Static builds of QEMU have about 5 MiB for one machine.
+const LARGEST_EMULATOR: u64 = 64 << 20;
 
 /// What became of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,15 +47,20 @@ pub enum Ran {
 }
 
 impl Engine {
-    /// Runs a program with its arguments in a new container of an image. `emulator` is a static program of the Engine's
-    /// own machine that runs it.
-    pub async fn run(&self, image: &str, command: &[&str], emulator: Option<&Path>) -> Result<Ran, EngineError> {
+    /// Runs a program with its arguments in a new container of an image. The container has that name while it lasts.
+    /// `emulator` is a static program for the Engine's machine that runs it.
+    pub async fn run(
+        &self,
+        image: &str,
+        container: &str,
+        command: &[&str],
+        emulator: Option<&Path>,
+    ) -> Result<Ran, EngineError> {
         let wrong = |error: &BollardError| EngineError::Run { image: image.to_owned(), reason: reason(error) };
+        let emulator = emulator.map(packed_emulator).transpose()?;
         let mut command: Vec<String> = command.iter().map(|word| (*word).to_owned()).collect();
-        let mut binds = Vec::new();
-        if let Some(emulator) = emulator {
-            binds.push(format!("{}:{EMULATOR}:ro", emulator.display()));
-            command.insert(0, EMULATOR.to_owned());
+        if emulator.is_some() {
+            command.insert(0, format!("/{EMULATOR}"));
         }
         let program = command.remove(0);
         let body = ContainerCreateBody {
@@ -59,7 +69,6 @@ impl Engine {
             cmd: Some(command),
             network_disabled: Some(true),
             host_config: Some(HostConfig {
-                binds: Some(binds),
                 network_mode: Some("none".to_owned()),
                 cap_drop: Some(vec!["ALL".to_owned()]),
                 memory: Some(MEMORY),
@@ -67,20 +76,24 @@ impl Engine {
             }),
             ..ContainerCreateBody::default()
         };
-        let made = self.docker.create_container(None::<CreateContainerOptions>, body).await;
-        let id = made.map_err(|error| wrong(&error))?.id;
-        let ran = tokio::time::timeout(PATIENCE, self.run_created(&id)).await;
-        let remove = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-        let removed = self.docker.remove_container(&id, Some(remove)).await;
+        let options = CreateContainerOptionsBuilder::new().name(container).build();
+        self.docker.create_container(Some(options), body).await.map_err(|error| wrong(&error))?;
+        let ran = tokio::time::timeout(PATIENCE, self.run_created(container, emulator)).await;
+        let removed = self.remove_container(container).await;
         let ran = match ran {
             Ok(ran) => ran.map_err(|error| wrong(&error))?,
             Err(_) => return Err(EngineError::Slow { image: image.to_owned(), seconds: PATIENCE.as_secs() }),
         };
-        removed.map_err(|error| wrong(&error))?;
+        removed?;
         Ok(ran)
     }
 
-    async fn run_created(&self, id: &str) -> Result<Ran, BollardError> {
+    async fn run_created(&self, id: &str, emulator: Option<Vec<u8>>) -> Result<Ran, BollardError> {
+        if let Some(archive) = emulator {
+            // Sent and not mounted: the Engine may be on another machine.
+            let options = UploadToContainerOptionsBuilder::new().path("/").build();
+            self.docker.upload_to_container(id, Some(options), body_full(archive.into())).await?;
+        }
         if let Err(error) = self.docker.start_container(id, None::<StartContainerOptions>).await {
             // Newer Engines see it when they start the program.
             return if reason(&error).contains("exec format error") { Ok(Ran::ExecFormat) } else { Err(error) };
@@ -111,12 +124,32 @@ impl Engine {
         Ok(Ran::Ended { code, output: output.trim().to_owned() })
     }
 
+    /// Stops and removes a container. One that is not there is no error.
+    pub async fn remove_container(&self, name: &str) -> Result<(), EngineError> {
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        match self.docker.remove_container(name, Some(options)).await {
+            Ok(()) | Err(BollardError::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
+            Err(error) => Err(EngineError::Run { image: name.to_owned(), reason: reason(&error) }),
+        }
+    }
+
     /// Takes a name away from an image, and with its last name the image. One that is not there is no error.
-    pub async fn remove(&self, image: &str) -> Result<(), EngineError> {
+    pub async fn remove_image(&self, image: &str) -> Result<(), EngineError> {
         let options = RemoveImageOptionsBuilder::new().noprune(false).build();
         match self.docker.remove_image(image, Some(options), None).await {
             Ok(_) | Err(BollardError::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
             Err(error) => Err(EngineError::Run { image: image.to_owned(), reason: reason(&error) }),
         }
     }
+}
+
+/// The emulator as the archive that an Engine takes files in.
+fn packed_emulator(program: &Path) -> Result<Vec<u8>, EngineError> {
+    let bytes = files::read(program, LARGEST_EMULATOR)?;
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o755);
+    header.set_size(bytes.len() as u64);
+    let mut archive = tar::Builder::new(Vec::with_capacity(bytes.len() + 4096));
+    let written = archive.append_data(&mut header, EMULATOR, bytes.as_slice()).and_then(|()| archive.into_inner());
+    Ok(written.map_err(ArchiveError::Write)?)
 }

@@ -58,11 +58,11 @@ impl Added {
     }
 }
 
-/// Copies a blob unless a file of its name and size is there.
+/// Copies a blob unless it is there. A file of its name whose bytes are others is replaced.
 fn copy(folder: &Path, source: &dyn Source, blob: Blob) -> Result<Option<Blob>, LayoutError> {
     let blobs = folder.join(BLOBS);
     let path = blobs.join(blob.digest.hex());
-    if files::size(&path) == Some(blob.size) {
+    if files::size(&path) == Some(blob.size) && files::blob(&path)? == blob {
         return Ok(None);
     }
     let mut pending = Pending::new_in(&blobs)?;

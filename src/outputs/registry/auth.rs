@@ -12,7 +12,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use reqwest::{
-    StatusCode,
+    Method, StatusCode,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE},
 };
 use serde::Deserialize;
@@ -156,13 +156,13 @@ impl Auth {
             form.append_pair("client_id", "kletimg").append_pair("service", service.unwrap_or_default());
             form.append_pair("scope", &scopes.into_iter().collect::<Vec<_>>().join(" "));
             let body = form.finish();
-            http.client.post(url).header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body)
+            http.request(Method::POST, url).header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body)
         } else {
             let mut query = url.query_pairs_mut();
             query.extend_pairs(service.map(|service| ("service", service)));
             query.extend_pairs(scopes.iter().map(|scope| ("scope", *scope)));
             drop(query);
-            let mut request = http.client.get(url);
+            let mut request = http.request(Method::GET, url);
             if let Some(header) = self.basic() {
                 request = request.header(AUTHORIZATION, header);
             }

@@ -233,7 +233,7 @@ async fn ping(http: &Http, scheme: &str, login: Option<&Login>) -> Result<(Url, 
     let auth = Auth::new(login.cloned(), false, None);
     let mut tries = http.retry.begin();
     loop {
-        let error = match http.exchange(http.client.get(base.clone()), &doing, None).await {
+        let error = match http.exchange(http.request(Method::GET, base.clone()), &doing, None).await {
             Ok(response) if matches!(response.status().as_u16(), 200 | 401) => return Ok((base, response)),
             Ok(response) => match http.refusal(response, &doing, &auth).await {
                 RegistryError::NotFound { .. } => {

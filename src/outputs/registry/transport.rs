@@ -4,6 +4,7 @@
 //! the bodies of uploads have to be made anew. Repeating is left to the callers, which know what may be repeated.
 
 use std::{
+    collections::BTreeSet,
     net::IpAddr,
     sync::{
         Arc,
@@ -30,9 +31,11 @@ const MOST_HOPS: usize = 5;
 /// Errors are a few hundred bytes of JSON, or a proxy's HTML page.
 const LARGEST_ERROR: u64 = 64 << 10;
 
-/// The HTTP client for one registry host.
+/// The HTTP client for one registry host, and for where that leads: token services, storage.
 pub(super) struct Http {
-    pub(super) client: reqwest::Client,
+    client: reqwest::Client,
+    /// The hosts whose certificates are not looked at, and a client that does not.
+    insecure: Option<(BTreeSet<String>, reqwest::Client)>,
     pub(super) host: String,
     pub(super) retry: Retry,
     idle: Duration,
@@ -85,20 +88,36 @@ impl Http {
             }
             roots.extend(read);
         }
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("kletimg/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(Duration::from_secs(30))
-            .tls_danger_accept_invalid_certs(settings.insecure.contains(host));
-        if is_this_machine(host) {
-            // A proxy's own localhost is not ours; other clients never ask one for it either.
-            builder = builder.no_proxy();
-        }
-        if !roots.is_empty() {
-            builder = builder.tls_certs_merge(roots);
-        }
-        let client = builder.build().map_err(|error| RegistryError::Tls(root_cause(&error)))?;
-        Ok(Self { client, host: host.to_owned(), retry: settings.retry, idle: settings.idle })
+        let client = |accept_any_certificate| {
+            let mut builder = reqwest::Client::builder()
+                .user_agent(concat!("kletimg/", env!("CARGO_PKG_VERSION")))
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(Duration::from_secs(30))
+                .tls_danger_accept_invalid_certs(accept_any_certificate);
+            if is_this_machine(host) {
+                // A proxy's own localhost is not ours; other clients never ask one for it either.
+                builder = builder.no_proxy();
+            }
+            if !roots.is_empty() {
+                builder = builder.tls_certs_merge(roots.clone());
+            }
+            builder.build().map_err(|error| RegistryError::Tls(root_cause(&error)))
+        };
+        let insecure = match settings.insecure.is_empty() {
+            true => None,
+            false => Some((settings.insecure.clone(), client(true)?)),
+        };
+        Ok(Self { client: client(false)?, insecure, host: host.to_owned(), retry: settings.retry, idle: settings.idle })
+    }
+
+    /// Begins a request. An insecure registry may lead to hosts that nobody called insecure: whose certificate counts is
+    /// decided for each URL.
+    pub(super) fn request(&self, method: Method, url: Url) -> RequestBuilder {
+        let client = match &self.insecure {
+            Some((hosts, client)) if is_one_of(&url, hosts) => client,
+            _ => &self.client,
+        };
+        client.request(method, url)
     }
 
     /// Sends a request and waits for the head of its answer, as long as anything moves.
@@ -156,7 +175,7 @@ impl Http {
     }
 
     fn broken(&self, error: &reqwest::Error, doing: &str) -> RegistryError {
-        let (host, reason) = (self.host.clone(), root_cause(error));
+        let (host, reason) = (error.url().map_or_else(|| self.host.clone(), authority), root_cause(error));
         match tls_error(error) {
             Some(rustls::Error::InvalidCertificate(why)) if is_about_itself(why) => {
                 RegistryError::Certificate { host, reason }
@@ -209,7 +228,7 @@ impl Endpoint {
         loop {
             let ours = url.origin() == self.base.origin();
             let login = if ours { self.auth.header(&self.http, &call.scope).await? } else { None };
-            let mut request = self.http.client.request(call.method.clone(), url.clone());
+            let mut request = self.http.request(call.method.clone(), url.clone());
             for (name, value) in &call.headers {
                 request = request.header(name, value);
             }
@@ -335,6 +354,20 @@ fn follows(method: &Method, status: StatusCode) -> bool {
     }
 }
 
+/// The host of a URL as registries are named: with its port where that is not the scheme's own.
+fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// Whether a URL's host is among these names, which may say a port that goes without saying.
+fn is_one_of(url: &Url, hosts: &BTreeSet<String>) -> bool {
+    let short = authority(url);
+    let port = url.port_or_known_default().unwrap_or_default();
+    let long = format!("{}:{port}", url.host_str().unwrap_or_default());
+    hosts.iter().any(|host| [&short, &long].into_iter().any(|name| name.eq_ignore_ascii_case(host)))
+}
+
 /// A URL without its query, which may hold a signature.
 fn place(url: &Url) -> String {
     let mut url = url.clone();
@@ -412,6 +445,17 @@ mod tests {
         let status = |code| StatusCode::from_u16(code).unwrap();
         assert!(follows(&Method::PUT, status(307)) && follows(&Method::GET, status(302)));
         assert!(!follows(&Method::PUT, status(302)) && !follows(&Method::GET, status(304)));
+    }
+
+    #[test]
+    fn only_the_hosts_that_were_named_are_insecure() {
+        let hosts = BTreeSet::from(["H.lan:5000".to_owned(), "plain.lan:443".to_owned(), "[::1]:5000".to_owned()]);
+        for url in ["https://h.lan:5000/v2/", "https://plain.lan/", "https://[::1]:5000/"] {
+            assert!(is_one_of(&Url::parse(url).unwrap(), &hosts), "{url}");
+        }
+        for url in ["https://h.lan/", "https://auth.lan:5000/", "https://h.lan:5001/", "http://plain.lan/"] {
+            assert!(!is_one_of(&Url::parse(url).unwrap(), &hosts), "{url}");
+        }
     }
 
     #[test]

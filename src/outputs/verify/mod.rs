@@ -138,7 +138,13 @@ impl Report {
 
 /// Looks at everything that `root` leads to.
 pub fn verify(source: &dyn Source, root: &Descriptor) -> Report {
-    let mut verifier = Verifier { source, report: Report::default(), seen: BTreeSet::new(), layers: BTreeMap::new() };
+    let mut verifier = Verifier {
+        source,
+        report: Report::default(),
+        seen: BTreeSet::new(),
+        read: BTreeMap::new(),
+        layers: BTreeMap::new(),
+    };
     verifier.document(root, 1);
     let mut report = verifier.report;
     report.findings.sort();
@@ -149,9 +155,13 @@ pub fn verify(source: &dyn Source, root: &Descriptor) -> Report {
 struct Verifier<'a> {
     source: &'a dyn Source,
     report: Report,
-    seen: BTreeSet<Digest>,
-    /// What was learnt from the layers, which images share.
-    layers: BTreeMap<Digest, LayerFacts>,
+    /// The descriptors of documents that were followed. Two that differ in anything are two claims about one blob, and
+    /// each is held against it.
+    seen: BTreeSet<(Digest, u64, String, Option<OciPlatform>)>,
+    /// The blobs that were read, by the digest that they were asked for, and what they are.
+    read: BTreeMap<Digest, Blob>,
+    /// What was learnt from the layers, which images share, as layers of this media type.
+    layers: BTreeMap<(Digest, String), LayerFacts>,
 }
 
 impl Verifier<'_> {
@@ -170,7 +180,7 @@ impl Verifier<'_> {
             let message = format!("`{}` is not a media type of manifests or indexes", node.media_type.escape_debug());
             self.find(Code::MediaType, &subject, message);
         }
-        if !self.seen.insert(node.digest) {
+        if !self.seen.insert((node.digest, node.size, node.media_type.clone(), node.platform.clone())) {
             return;
         }
         let Some(bytes) = self.small(&node.blob(), &subject) else { return };
@@ -213,9 +223,13 @@ impl Verifier<'_> {
             if layer.is_foreign() {
                 continue;
             }
-            let facts = match self.layers.get(&layer.digest) {
-                Some(facts) => facts.clone(),
-                None => self.layer(layer, &subject),
+            let known = self.layers.get(&(layer.digest, layer.media_type.clone())).cloned();
+            let facts = match (known, self.read.get(&layer.digest)) {
+                (Some(facts), Some(got)) => {
+                    self.compare(&layer.blob(), *got, &subject);
+                    facts
+                }
+                _ => self.layer(layer, &subject),
             };
             let Some(config) = &config else { continue };
             if let (Some(expected), Some(actual)) = (config.diff_ids.get(position), facts.diff_id)
@@ -253,7 +267,7 @@ impl Verifier<'_> {
             self.find(*code, subject, message.as_str());
         }
         self.finish(rest, &layer.blob(), subject);
-        self.layers.insert(layer.digest, facts.clone());
+        self.layers.insert((layer.digest, layer.media_type.clone()), facts.clone());
         facts
     }
 
@@ -266,6 +280,9 @@ impl Verifier<'_> {
     /// A blob whose meaning is not ours to judge.
     fn plain_blob(&mut self, blob: &Blob) {
         let subject = format!("blob {}", blob.digest);
+        if let Some(got) = self.read.get(&blob.digest) {
+            return self.compare(blob, *got, &subject);
+        }
         match self.source.open(blob, 0) {
             Ok(reader) => self.finish(Hashing::new(reader), blob, &subject),
             Err(error) => self.unreadable(&error, &subject),
@@ -282,8 +299,10 @@ impl Verifier<'_> {
     }
 
     fn compare(&mut self, blob: &Blob, got: Blob, subject: &str) {
-        self.report.blobs += 1;
-        self.report.bytes += got.size;
+        if self.read.insert(blob.digest, got).is_none() {
+            self.report.blobs += 1;
+            self.report.bytes += got.size;
+        }
         if got.size != blob.size {
             let message = format!("it has {} bytes, its descriptor says {}", got.size, blob.size);
             self.find(Code::BlobSize, subject, message);

@@ -9,14 +9,15 @@ use crate::{
     cli::{
         args::{self, ResultFormat},
         failure::{FOUND, Failure},
-        session::{Session, block_on},
+        progress::line,
+        session::{Session, block_on_or},
         verbs::{print, print_json},
     },
     outputs::{docker::Engine, place::Place},
     pipeline::{
         examine::examine,
         publish::PublishError,
-        smoke::{Outcome, Smoke, smoke},
+        smoke::{Names, Outcome, Smoke, smoke},
     },
 };
 
@@ -24,13 +25,23 @@ pub(super) fn run(session: &Session, args: &args::Run) -> Result<ExitCode, Failu
     let place = Place::read(&args.image)?;
     let settings = super::registries(session, &args.reading)?;
     let emulators = Emulators::find(&session.environment.search_path);
-    let ran = block_on(async {
+    let names = Names::new();
+    let smoking = async {
         let engine = Engine::connect(session.docker_host()).await.map_err(PublishError::from)?;
         let examined = examine(&place, &settings, &session.progress).await?;
-        smoke(&engine, &examined, &args.platform, &emulators, &session.progress).await
-    })??;
+        smoke(&engine, &names, &examined, &args.platform, &emulators, &session.progress).await
+    };
+    let tidying = async {
+        if let Ok(engine) = Engine::connect(session.docker_host()).await
+            && let Err(error) = names.remove(&engine).await
+        {
+            let Names { image, container } = &names;
+            line(&format!("warning: {error}: remove the container {container} and the image {image} yourself"));
+        }
+    };
+    let ran = block_on_or(smoking, tidying)??;
     match args.format {
-        ResultFormat::Text => print(&ran.iter().map(line).collect::<Vec<_>>().join("\n"))?,
+        ResultFormat::Text => print(&ran.iter().map(told).collect::<Vec<_>>().join("\n"))?,
         ResultFormat::Json => print_json(&json!({ "image": place.to_string(), "programs": ran }))?,
     }
     // An image of which nothing could be run has not passed either.
@@ -39,7 +50,7 @@ pub(super) fn run(session: &Session, args: &args::Run) -> Result<ExitCode, Failu
     Ok(if passed && !failed { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
 }
 
-fn line(smoke: &Smoke) -> String {
+fn told(smoke: &Smoke) -> String {
     let subject = format!("{:<14} {:<22}", smoke.platform, smoke.program);
     match &smoke.outcome {
         Outcome::Passed { printed } => format!("{subject} passed: {printed}"),
