@@ -28,7 +28,7 @@ pub use check::{Matrix, load};
 pub use component::{Check, Component, ComponentFile, GoOrigin, GoSource, Origin, Way, WayKind};
 pub use file::{Compression, ExtraTag, ImageName, MatrixFile, Rule, definitions};
 pub use overlay::{Overlay, OverlayKind};
-pub(crate) use problem::Sink;
+pub(crate) use problem::{Sink, nearest};
 pub use problem::{At, Located, Problem, Problems, Source};
 pub use template::{Fields, Template};
 pub use toolchain::{Toolchain, ToolchainName, ToolchainOrigin};

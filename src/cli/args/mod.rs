@@ -104,6 +104,8 @@ in config.json in DOCKER_CONFIG or ~/.docker, with the credential helper that th
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cli) enum Platforms {
     All,
+    /// That of this machine.
+    Native(Platform),
     One(Platform),
 }
 
@@ -115,7 +117,7 @@ impl std::str::FromStr for Platforms {
             "all" => Ok(Self::All),
             "native" => {
                 let machine = || UnknownPlatform(format!("native ({})", std::env::consts::ARCH));
-                Platform::host().map(Self::One).ok_or_else(machine)
+                Platform::host().map(Self::Native).ok_or_else(machine)
             }
             platform => platform.parse().map(Self::One),
         }
