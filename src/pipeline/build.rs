@@ -18,7 +18,7 @@ use crate::{
     layers::{Codec, GzipLevel, ZstdLevel, split, squash},
     matrix::Compression,
     outputs::{layout, store_layer, store_tag},
-    plan::{Cell, Root, Tag},
+    plan::{Base, Cell, Root, Tag},
     rootfs::LayerName,
 };
 
@@ -75,6 +75,10 @@ impl Shared {
     async fn base(&self, work: &Arc<Work>, index: usize) -> Result<Arc<Assembled>, Arc<PipelineError>> {
         let make = || async {
             let base = work.plan.bases[index].clone();
+            let (asked, doing) = (base.clone(), format!("assembling {}", base.title()));
+            if let Some(recorded) = work.on_cpu(&doing, move |work| recorded_base(work, &asked)).await? {
+                return Ok(recorded);
+            }
             match base.root.clone() {
                 Root::Archive(url) => {
                     let blob = work.input(&url).await?;
@@ -83,12 +87,19 @@ impl Shared {
                 }
                 Root::Packages { .. } => {
                     let files = packages::fetch(work, &base).await?;
-                    let doing = format!("assembling {}", base.title());
                     work.on_cpu(&doing, move |work| packages::assemble(work, &base, &files)).await
                 }
             }
         };
         self.bases.get(index, make).await
+    }
+}
+
+/// A base that was made before. Nothing that it was made of is read.
+fn recorded_base(work: &Work, base: &Base) -> Result<Option<Assembled>, Step> {
+    match &base.root {
+        Root::Archive(url) => rootfs::recorded_base(work, base, url),
+        Root::Packages { .. } => packages::recorded(work, base),
     }
 }
 

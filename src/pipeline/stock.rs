@@ -55,7 +55,7 @@ fn left_out(work: &Work) -> Vec<Omission> {
 fn state(store: &Store, lock: &Lock, url: &str) -> InputState {
     match lock.inputs.get(url) {
         None => InputState::Unpinned,
-        Some(pin) => match store.blob(&pin.sha256) {
+        Some(pin) => match store.blob(&pin.sha256).filter(|blob| pin.size.is_none_or(|size| size == blob.size)) {
             Some(blob) => InputState::Here { size: blob.size },
             None => InputState::Pinned { size: pin.size },
         },

@@ -103,9 +103,15 @@ impl Tools {
             let tool = match &planned.input {
                 None => work.on_cpu(&doing, move |work| Tool::find(name, work.search(), work.store())).await?,
                 Some(input) => {
-                    let files = work.supply(&input.input).await?;
-                    let input = input.clone();
-                    work.on_cpu(&doing, move |work| unpack(work, name, &input, &files)).await?
+                    let known = input.clone();
+                    match work.on_cpu(&doing, move |work| unpacked(work, name, &known)).await? {
+                        Some(tool) => tool,
+                        None => {
+                            let files = work.supply(&input.input).await?;
+                            let input = input.clone();
+                            work.on_cpu(&doing, move |work| unpack(work, name, &input, &files)).await?
+                        }
+                    }
                 }
             };
             if planned.input.is_none() {
