@@ -15,7 +15,10 @@ use support::fixture::{Fixture, fails, hex, succeeds};
 fn every_word_of_a_filter_is_one_that_the_matrix_has() {
     let fixture = Fixture::new();
     let unknown: [(&[&str], &[&str]); 7] = [
-        (&["--variant", "plain,kubeproxy"], &["no `kubeproxy`: did you mean `kube-proxy`?", "plain, extra, kube-proxy"]),
+        (
+            &["--variant", "plain,kubeproxy"],
+            &["no `kubeproxy`: did you mean `kube-proxy`?", "plain, extra, kube-proxy"],
+        ),
         (&["--variant", "plain,"], &["no ``", "--variant takes"]),
         (&["--variant", "xyzzy", "--base", "plan9"], &["no `xyzzy`", "no `plan9`", "--base takes: alpine3.0"]),
         (&["--kubernetes", "1.26.0,1.99.0"], &["no `1.99.0`", "--kubernetes takes: 1.26.0"]),
@@ -59,7 +62,10 @@ fn a_damaged_input_of_the_store_is_not_used() {
         assert!(notes.contains("kubelet 1.26.0 linux/amd64 was damaged and is fetched anew"), "{notes}");
         assert!(notes.contains("base alpine3.0 linux/arm64 was damaged and is fetched anew"), "{notes}");
         assert_eq!(fixture.index(), expected);
-        assert_eq!(fs::read(stored(&fixture, kubelet)).unwrap(), fs::read(fixture.path("upstream/kubelet-amd64")).unwrap());
+        assert_eq!(
+            fs::read(stored(&fixture, kubelet)).unwrap(),
+            fs::read(fixture.path("upstream/kubelet-amd64")).unwrap()
+        );
     }
 }
 
@@ -87,4 +93,81 @@ fn what_may_have_been_made_from_a_damaged_file_is_made_anew() {
     assert!(told.contains("results forgotten"), "{told}");
     assert!(!fixture.path("store/actions").exists());
     assert_eq!(fixture.build(), expected);
+}
+
+/// The kubelet of the fixture as a file on this machine.
+fn with_local_kubelet() -> Fixture {
+    let fixture = Fixture::new();
+    fixture.edit("m/matrix.toml", "base = ", "platforms = [\"linux/amd64\"]\nbase = ");
+    fixture.write(
+        "m/components/kubelet.toml",
+        "daemon = true\ndirectory = \"/usr/bin\"\n[[way]]\nkind = \"file\"\npath = \"kubelet\"\n",
+    );
+    fixture.write("m/components/kubelet", "#!/bin/sh\necho one\n");
+    fixture
+}
+
+#[test]
+fn a_local_file_is_pinned_like_any_other_input() {
+    let fixture = with_local_kubelet();
+    let first = fixture.build();
+    let lock = fs::read_to_string(fixture.path("m/matrix.lock")).unwrap();
+    assert!(lock.contains("url = \"file:components/kubelet\""), "{lock}");
+    // The name of the file in the lock is the same wherever kletimg is started.
+    let file = fixture.path("m/matrix.toml").display().to_string();
+    succeeds(fixture.mirrored(&["matrix", "build", "--locked", "--file", &file]).current_dir(fixture.path("")));
+    fixture.write("m/components/kubelet", "#!/bin/sh\necho two\n");
+    let message = fails(&mut fixture.mirrored(&["matrix", "build", "--locked"]), 1);
+    assert!(message.contains("components/kubelet is not what matrix.lock pins"), "{message}");
+    assert!(message.contains("kletimg matrix lock --update kubelet"), "{message}");
+    fails(&mut fixture.mirrored(&["matrix", "lock", "--locked"]), 2);
+    assert_eq!(fixture.index(), first);
+    let output = succeeds(&mut fixture.mirrored(&["matrix", "build"]));
+    let notes = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(notes.contains("components/kubelet has changed since it was locked and is pinned anew"), "{notes}");
+    assert_ne!(fixture.index(), first);
+    fixture.write("m/components/kubelet", "#!/bin/sh\necho one\n");
+    succeeds(&mut fixture.mirrored(&["matrix", "lock", "--update", "kubelet"]));
+    succeeds(&mut fixture.mirrored(&["matrix", "build", "--locked"]));
+    assert_eq!(fixture.index(), first);
+}
+
+#[test]
+fn a_local_file_that_is_missing_is_named_before_anything_is_built() {
+    let fixture = with_local_kubelet();
+    fs::remove_file(fixture.path("m/components/kubelet")).unwrap();
+    let plan = succeeds(&mut fixture.kletimg(&["matrix", "plan"]));
+    let text = String::from_utf8_lossy(&plan.stdout).into_owned();
+    assert!(text.contains("components/kubelet is not there"), "{text}");
+}
+
+#[test]
+fn what_could_be_pinned_stays_pinned_when_something_else_could_not() {
+    let fixture = Fixture::new();
+    fs::remove_file(fixture.path("upstream/kubelet-arm64")).unwrap();
+    let message = fails(&mut fixture.mirrored(&["matrix", "build"]), 1);
+    assert!(message.contains("kubelet 1.26.0 linux/arm64"), "{message}");
+    let lock = fs::read_to_string(fixture.path("m/matrix.lock")).unwrap();
+    assert_eq!(lock.matches("[[input]]").count(), 8, "{lock}");
+    // What is to be pinned anew stays as it was when that fails.
+    fails(&mut fixture.mirrored(&["matrix", "lock", "--update"]), 1);
+    assert_eq!(fs::read_to_string(fixture.path("m/matrix.lock")).unwrap(), lock);
+}
+
+#[test]
+fn builds_at_the_same_time_keep_what_each_of_them_pins() {
+    for _ in 0..4 {
+        let fixture = Fixture::new();
+        fixture.edit("m/matrix.toml", "source-date-epoch = 1600000000\n", "");
+        let platforms = ["linux/amd64", "linux/arm64", "linux/arm/v7"];
+        let children = platforms.map(|platform| {
+            let dest = format!("type=oci,dest={}", platform.replace('/', "-"));
+            let mut command = fixture.mirrored(&["matrix", "build", "--platform", platform, "--output", &dest]);
+            command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap()
+        });
+        for mut child in children {
+            assert!(child.wait().unwrap().success());
+        }
+        succeeds(&mut fixture.mirrored(&["matrix", "lock", "--locked"]));
+    }
 }

@@ -7,6 +7,7 @@ use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, Na
 use crate::{
     base::size::Count,
     host::files::FileError,
+    inputs::store::StoreError,
     matrix::{Problem, Problems},
     outputs::{credentials::CredentialsError, layout::LayoutError, place::InvalidPlace},
     pipeline::{LoadError, PipelineError, publish::PublishError},
@@ -42,6 +43,8 @@ pub(super) enum Failure {
     #[error(transparent)]
     File(#[from] FileError),
     #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
     Publish(#[from] PublishError),
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
@@ -63,6 +66,7 @@ impl Failure {
             | Self::Pins(_)
             | Self::Layout(_)
             | Self::File(_)
+            | Self::Store(_)
             | Self::Print(_) => 1,
             Self::Publish(error) => error.exit_hint(),
             Self::Credentials(_) => 4,

@@ -42,7 +42,9 @@ impl Known {
         let platforms = file.platforms.iter().map(|platform| platform.value);
         Self {
             versions: once(listed.chain(included().flat_map(|rule| rule.versions.clone()))),
-            variants: once(values(&file.variants).into_iter().chain(included().flat_map(|rule| values(&rule.variants)))),
+            variants: once(
+                values(&file.variants).into_iter().chain(included().flat_map(|rule| values(&rule.variants))),
+            ),
             bases: once(values(&file.bases).into_iter().chain(included().flat_map(|rule| values(&rule.bases)))),
             platforms: once(platforms.chain(included().flat_map(|rule| rule.platforms.clone())))
                 .iter()

@@ -120,14 +120,20 @@ fn supply(way: &Way) -> Option<Supply> {
     }
 }
 
-/// The way without the number that a selection has in this plan; another plan has another.
+/// The way without the number that a selection has in this plan, and without the folder that a file lies in.
 fn placeless(way: &Way) -> Way {
     match way.clone() {
         Way::Package { members, .. } => Way::Package { selection: 0, members },
         Way::Go { input: Supply::Selection(_), packages, source } => {
             Way::Go { input: Supply::Selection(0), packages, source }
         }
-        way => way,
+        way @ Way::Go { .. } => way,
+        // Only the name's ending counts: it says what archive the file is.
+        Way::File { path, members, .. } => {
+            let path = path.file_name().map(Into::into).unwrap_or_default();
+            Way::File { path, pin: String::new(), members }
+        }
+        way @ Way::Release { .. } => way,
     }
 }
 
@@ -149,10 +155,17 @@ pub(super) async fn build(work: &Arc<Work>, index: usize, tools: Arc<Tools>) -> 
     let doing = format!("building {}", component.title());
     // A local file may change at any time: what is built and recorded is what was taken into the store.
     let local = match &component.way {
-        Way::File { path, .. } => {
-            let path = path.clone();
-            let taken =
-                work.on_cpu(&doing, move |work| Ok((path.display().to_string(), put_local(work.store(), &path)?)));
+        Way::File { path, pin, .. } => {
+            let (path, pin, name) = (path.clone(), pin.clone(), component.name.clone());
+            let taken = work.on_cpu(&doing, move |work| {
+                let blob = put_local(work.store(), &path)?;
+                let path = path.display().to_string();
+                match work.lock.inputs.get(&pin) {
+                    None => Err(Step::Unpinned),
+                    Some(pin) if pin.sha256 != blob.digest => Err(Step::OtherFile { path, name }),
+                    Some(_) => Ok((path, blob)),
+                }
+            });
             Some(taken.await?)
         }
         Way::Release { .. } | Way::Go { .. } | Way::Package { .. } => None,

@@ -47,6 +47,11 @@ pub enum Step {
     #[error("it is not pinned in matrix.lock: run `kletimg matrix lock`, or leave `--locked` out")]
     Unpinned,
     #[error(
+        "{path} is not what matrix.lock pins: pin it anew with `kletimg matrix lock --update {name}`, or leave `--locked` \
+         out"
+    )]
+    OtherFile { path: String, name: String },
+    #[error(
         "{url} has no publisher's checksum file, and the lock does not pin it: write `checksum` beside its `url`, the URL of \
          a checksum file or the digest itself as `sha256:...`"
     )]

@@ -1,6 +1,9 @@
 //! Which way each component is obtained, with every placeholder filled and the reason in words.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::Path,
+};
 
 use super::{Check, Component, File, GoSource, Input, Selection, Supply, Tool, ToolInput, Way, request};
 use crate::{
@@ -214,7 +217,10 @@ impl<'a> Builder<'a> {
             }
             WayKind::File { path, member, folder } => {
                 let path = folder.join(self.fill(path, fields, &way.at)?);
-                Way::File { path, members: members(self, member)? }
+                let matrix = self.matrix.file.at.source.path.parent().unwrap_or(Path::new(""));
+                // Seen from the matrix file, because the lock holds wherever both are together.
+                let pin = format!("file:{}", path.strip_prefix(matrix).unwrap_or(&path).display());
+                Way::File { path, pin, members: members(self, member)? }
             }
             WayKind::Package { from, package, member } => {
                 let (base, root) = self.debian(from)?;
