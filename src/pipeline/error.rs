@@ -96,7 +96,7 @@ pub enum Step {
     #[error(transparent)]
     Level(#[from] UnknownLevel),
     #[error(
-        "matrix.lock pins {name} {pinned}, on this machine is {found}, which makes other bytes: install {pinned}, declare it \
+        "matrix.lock pins {pinned}, on this machine is {found}, which makes other bytes: install {pinned}, declare it \
          under [toolchains.{name}], or run `kletimg matrix lock --update {name}`"
     )]
     OtherTool { name: ToolchainName, pinned: String, found: String },

@@ -9,7 +9,10 @@ use crate::{
     host::files,
     inputs::{
         archive::{self, Devices, Format, Limits},
-        gosource::toolchain::{Go, Search, Zig},
+        gosource::{
+            toolchain::{Go, Search, Zig},
+            version::name_in_output,
+        },
         store::Store,
     },
     matrix::ToolchainName,
@@ -40,7 +43,7 @@ impl Tool {
     /// What of the program can change what it makes.
     pub(super) fn identity(&self) -> String {
         match self {
-            Self::Go(go) => format!("go {}", go.version_text),
+            Self::Go(go) => go.version_text.clone(),
             Self::Zig(zig) => format!("zig {}", zig.version),
             Self::Upx(upx) => format!("upx {} {}", upx.version, upx.digest),
         }
@@ -135,12 +138,19 @@ pub(super) fn found_versions(search: &Search, store: &Store, plan: &Plan) -> Vec
 }
 
 fn check_pinned(lock: &Lock, name: ToolchainName, tool: &Tool) -> Result<(), Step> {
-    match lock.tools.get(name.name()) {
+    // Locks of before have all that `go version` prints.
+    match lock.tools.get(name.name()).map(|pinned| name_in_output(pinned)) {
         Some(pinned) if pinned != tool.version() => {
-            Err(Step::OtherTool { name, pinned: pinned.clone(), found: tool.version().to_owned() })
+            let found = titled(name, tool.version());
+            Err(Step::OtherTool { name, pinned: titled(name, pinned), found })
         }
         _ => Ok(()),
     }
+}
+
+/// `zig 0.13.0`; Go has its name in its version.
+fn titled(name: ToolchainName, version: &str) -> String {
+    if version.contains(name.name()) { version.to_owned() } else { format!("{name} {version}") }
 }
 
 /// Where a tool is unpacked, and the digest of all that it is unpacked from.

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::version::GoVersion;
+use super::version::{GoVersion, name_in_output};
 use crate::{
     host::{
         files::{self, FileError},
@@ -35,7 +35,7 @@ pub struct Go {
     pub program: PathBuf,
     pub root: PathBuf,
     pub version: GoVersion,
-    /// The version in Go's own words, with what a vendor or an experiment adds to it.
+    /// The version in Go's own words, with what a vendor or an experiment adds to it, without the machine's platform.
     pub version_text: String,
 }
 
@@ -157,8 +157,9 @@ impl Go {
         };
         let real = root.join("bin/go");
         let answer = ask(&real, &["version"])?;
-        let version_text = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
-        let version = GoVersion::in_output(&version_text).filter(|_| answer.status.success());
+        let printed = String::from_utf8_lossy(&answer.stdout);
+        let version_text = name_in_output(&printed).to_owned();
+        let version = GoVersion::in_output(&printed).filter(|_| answer.status.success());
         let version = version.ok_or_else(|| unusable(answer.text()))?;
         Ok(Self { program: real, root, version, version_text })
     }
@@ -329,7 +330,7 @@ mod tests {
         files::write(&folder.path().join("path/go"), shim.as_bytes(), 0o755).unwrap();
         let go = Go::find(&search, None).unwrap();
         assert_eq!(go.program, folder.path().join("real/bin/go"));
-        assert_eq!(go.version_text, "go version go1.22.5 linux/amd64");
+        assert_eq!(go.version_text, "go1.22.5");
     }
 
     #[test]
