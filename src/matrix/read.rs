@@ -143,6 +143,11 @@ impl Value<'_> {
         self.report("wrong-type", message, None);
     }
 
+    /// The text of a string; nothing is reported when it is none.
+    pub(super) fn text(&self) -> Option<&str> {
+        self.node.get_ref().as_str()
+    }
+
     pub(super) fn string(&self) -> Option<Located<String>> {
         let text = self.node.get_ref().as_str();
         if text.is_none() {

@@ -52,10 +52,10 @@ pub enum Step {
     )]
     OtherFile { path: String, name: String },
     #[error(
-        "{url} has no publisher's checksum file, and the lock does not pin it: write `checksum` beside its `url`, the URL of \
-         a checksum file or the digest itself as `sha256:...`"
+        "{url} has no publisher's checksum file, and the lock does not pin it: write `checksum` beside its `url` in {at}, the \
+         URL of a checksum file or the digest itself as `sha256:` and 64 hexadecimal digits"
     )]
-    NoChecksum { url: String },
+    NoChecksum { url: String, at: String },
     #[error("reading the key of {at}: {source}")]
     Key { at: String, source: InvalidKey },
     #[error(transparent)]

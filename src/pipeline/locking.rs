@@ -6,10 +6,10 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{Asking, PipelineError, Step, packages, tools, work::Work};
 use crate::{
-    base::{Blob, digest::NotADigest},
+    base::Blob,
     host::files,
     inputs::{
-        fetch::{Checksum, Fetcher, Sum, mirrors},
+        fetch::{Checksum, FetchError, Fetcher, Sum, mirrors},
         gosource::toolchain::Search,
         store::Store,
     },
@@ -73,13 +73,20 @@ pub fn changed<'a>(plan: &'a Plan, lock: &Lock) -> Vec<LocalFile<'a>> {
 async fn pin_one(fetcher: &Fetcher, input: &Input) -> Result<Pin, PipelineError> {
     let failed = |step: Step| PipelineError::new(format!("pinning {}", input.purpose), step);
     let Some(checksum) = &input.checksum else {
-        return Err(failed(Step::NoChecksum { url: input.url.clone() }));
+        return Err(failed(Step::NoChecksum { url: input.url.clone(), at: input.at.clone() }));
     };
-    let checksum = match checksum.strip_prefix("sha256:") {
-        Some(_) => Checksum::Given(Sum::Sha256(checksum.parse().map_err(|error: NotADigest| failed(error.into()))?)),
-        None => Checksum::File { url: checksum.clone() },
+    let checksum = match checksum.parse() {
+        Ok(digest) => Checksum::Given(Sum::Sha256(digest)),
+        Err(error) if checksum.starts_with("sha256:") => return Err(failed(Step::Digest(error))),
+        Err(_) => Checksum::File { url: checksum.clone() },
     };
-    let first = fetcher.first(&input.purpose, &input.url, &checksum).await?;
+    let first = fetcher.first(&input.purpose, &input.url, &checksum).await.map_err(|error| match error {
+        // What to do is to be done in the file.
+        FetchError::Checksum { .. } | FetchError::ChecksumNotText { .. } => {
+            PipelineError::new(input.at.clone(), error.into())
+        }
+        error => error.into(),
+    })?;
     Ok(Pin { sha256: first.blob.digest, size: Some(first.blob.size), verified: first.evidence.to_string() })
 }
 

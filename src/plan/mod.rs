@@ -219,6 +219,9 @@ pub struct Input {
     pub checksum: Option<String>,
     /// What needs it, in words.
     pub purpose: String,
+    /// Where its URL stands, for messages.
+    #[serde(skip)]
+    pub at: String,
 }
 
 impl Component {

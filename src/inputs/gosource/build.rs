@@ -89,7 +89,8 @@ pub enum GoError {
     Stamp { name: String, value: String },
     #[error(
         "compiling {what} for {platform}: the sources need modules that are not in them, and no download is allowed: name a \
-         module proxy for them in matrix.toml, or take an archive with a vendor/ folder; the whole log is in {}\n{last}",
+         module proxy for them under [[way]] in the component's file, components/NAME.toml (`module-proxy = \
+         \"https://proxy.golang.org\"`), or take an archive with a vendor/ folder; the whole log is in {}\n{last}",
         log.display()
     )]
     ModulesMissing { what: String, platform: Platform, log: PathBuf, last: String },
