@@ -5,7 +5,7 @@ use std::{io::IsTerminal as _, process::ExitCode, sync::Arc};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
 
 use crate::{
-    base::size::Count,
+    base::{size::Count, text::visible},
     host::files::FileError,
     inputs::store::StoreError,
     matrix::{Problem, Problems},
@@ -100,7 +100,7 @@ fn show_problems(problems: &Problems) {
     for problem in &problems.0 {
         let mut shown = String::new();
         if terminal && handler.render_report(&mut shown, &Shown::new(problem)).is_ok() {
-            super::progress::line(&shown);
+            super::progress::raw_line(&shown);
         } else {
             super::progress::line(&format!("error: {problem}"));
         }
@@ -108,8 +108,9 @@ fn show_problems(problems: &Problems) {
     super::progress::line(&format!("{} found, nothing was built", Count(problems.0.len(), "problem")));
 }
 
+/// A problem with what a terminal would obey taken out of it, because the report around it has colours of its own.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", problem.message)]
+#[error("{}", visible(&problem.message))]
 struct Shown<'a> {
     problem: &'a Problem,
     source_code: NamedSource<String>,
@@ -118,7 +119,11 @@ struct Shown<'a> {
 impl<'a> Shown<'a> {
     fn new(problem: &'a Problem) -> Self {
         let source = &problem.at.source;
-        Self { problem, source_code: NamedSource::new(source.path.display().to_string(), source.text.clone()) }
+        // Of equal length, so that the problem stays where it is.
+        let plain = |c: char| if c.is_control() && !"\n\r\t".contains(c) { "?".repeat(c.len_utf8()) } else { c.into() };
+        let text: String = source.text.chars().map(plain).collect();
+        let name = visible(&source.path.display().to_string()).into_owned();
+        Self { problem, source_code: NamedSource::new(name, text) }
     }
 }
 
@@ -128,7 +133,7 @@ impl Diagnostic for Shown<'_> {
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn std::fmt::Display + 'a>> {
-        self.problem.help.as_ref().map(|help| Box::new(help) as Box<dyn std::fmt::Display>)
+        self.problem.help.as_ref().map(|help| Box::new(visible(help)) as Box<dyn std::fmt::Display>)
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {

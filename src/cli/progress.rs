@@ -12,7 +12,10 @@ use std::{
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use crate::base::progress::{Progress, SharedProgress, Silent, Task};
+use crate::base::{
+    progress::{Progress, SharedProgress, Silent, Task},
+    text::visible,
+};
 
 /// What shows progress, already decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +35,19 @@ pub(super) fn progress(kind: Kind) -> SharedProgress {
     }
 }
 
-/// Nothing can be done for a standard error that is closed.
+/// Prints a message. What a terminal would obey in it is shown instead.
 pub(super) fn line(text: &str) {
+    raw_line(&visible(text));
+}
+
+/// Prints what we made ourselves for a terminal or a program. Nothing can be done for a standard error that is closed.
+pub(super) fn raw_line(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+fn event(event: &serde_json::Value) {
+    // JSON has escapes of its own.
+    raw_line(&event.to_string());
 }
 
 struct Bars(MultiProgress);
@@ -57,13 +70,13 @@ impl Progress for Bars {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        bar.set_message(what.to_owned());
+        bar.set_message(visible(what).into_owned());
         bar.enable_steady_tick(std::time::Duration::from_millis(120));
         Box::new(Bar { all: self.0.clone(), shown: bar, what: what.to_owned() })
     }
 
     fn note(&self, text: &str) {
-        let _ = self.0.println(text);
+        let _ = self.0.println(visible(text));
     }
 }
 
@@ -74,7 +87,7 @@ impl Task for Bar {
 
     fn done(&self, how: &str) {
         let seconds = self.shown.elapsed().as_secs_f64();
-        let _ = self.all.println(ended(&self.what, how, seconds));
+        let _ = self.all.println(visible(&ended(&self.what, how, seconds)));
     }
 }
 
@@ -98,14 +111,14 @@ struct Line {
 impl Progress for Lines {
     fn start(&self, what: &str, bytes: Option<u64>) -> Box<dyn Task> {
         if self.json {
-            line(&json!({ "event": "start", "what": what, "bytes": bytes }).to_string());
+            event(&json!({ "event": "start", "what": what, "bytes": bytes }));
         }
         Box::new(Line { json: self.json, what: what.to_owned(), began: Instant::now(), ended: AtomicBool::new(false) })
     }
 
     fn note(&self, text: &str) {
         if self.json {
-            line(&json!({ "event": "note", "text": text }).to_string());
+            event(&json!({ "event": "note", "text": text }));
         } else {
             line(text);
         }
@@ -119,7 +132,7 @@ impl Task for Line {
         self.ended.store(true, Ordering::Relaxed);
         let seconds = self.began.elapsed().as_secs_f64();
         if self.json {
-            line(&json!({ "event": "done", "what": self.what, "how": how, "seconds": seconds }).to_string());
+            event(&json!({ "event": "done", "what": self.what, "how": how, "seconds": seconds }));
         } else {
             line(&ended(&self.what, how, seconds));
         }
@@ -129,7 +142,7 @@ impl Task for Line {
 impl Drop for Line {
     fn drop(&mut self) {
         if self.json && !self.ended.load(Ordering::Relaxed) {
-            line(&json!({ "event": "stopped", "what": self.what }).to_string());
+            event(&json!({ "event": "stopped", "what": self.what }));
         }
     }
 }
