@@ -7,9 +7,14 @@ mod support;
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
-use support::fixture::{Fixture, fails, hex, succeeds};
+use kletimg::base::Platform;
+use support::{
+    fixture::{Fixture, fails, hex, state, succeeds},
+    parts,
+};
 
 #[test]
 fn every_word_of_a_filter_is_one_that_the_matrix_has() {
@@ -170,4 +175,25 @@ fn builds_at_the_same_time_keep_what_each_of_them_pins() {
         }
         succeeds(&mut fixture.mirrored(&["matrix", "lock", "--locked"]));
     }
+}
+
+#[test]
+fn a_packed_program_that_has_no_check_is_built_once() {
+    let (Some(cc), Some(_), Some(host)) = (parts::program("cc"), parts::program("upx"), Platform::host()) else {
+        return;
+    };
+    let fixture = Fixture::new();
+    fixture.edit("m/matrix.toml", "base = ", &format!("platforms = [\"{host}\"]\nbase = "));
+    fixture
+        .write("m/components/tool.toml", "directory = \"/opt/bin\"\n[[way]]\nkind = \"file\"\npath = \"../../tool\"\n");
+    fixture.write("tool.c", "#include <stdio.h>\nint main(void) { return printf(\"tool\\n\") < 0; }\n");
+    succeeds(Command::new(cc).args(["-static", "-o", "tool", "tool.c"]).current_dir(fixture.path("")));
+    let output = succeeds(&mut fixture.mirrored(&["matrix", "build"]));
+    let notes = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(notes.contains("no check is declared for it"), "{notes}");
+    let before = state(&fixture.path(""));
+    let output = succeeds(&mut fixture.mirrored(&["matrix", "build", "--locked"]));
+    let notes = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!notes.contains("shrink"), "{notes}");
+    assert_eq!(state(&fixture.path("")), before);
 }

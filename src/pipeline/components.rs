@@ -14,7 +14,7 @@ use crate::{
     binaries::{
         self, PackRequest, Request, Shrunk, Strip,
         pack::Packing,
-        prove::{Check, Proof},
+        prove::{Check, NotRun, Proof},
         upx::{Level, Upx},
     },
     host::files,
@@ -50,7 +50,14 @@ pub(super) struct BuiltFile {
     /// Why it was not packed, where it should have been.
     pub(super) unpacked: Option<String>,
     /// Why it was packed and not run.
-    pub(super) unproven: Option<String>,
+    pub(super) unproven: Option<Unproven>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Unproven {
+    reason: String,
+    /// Whether only an emulator was missing: then it is run as soon as there is one. Nothing else will change by itself.
+    emulator: bool,
 }
 
 impl Built {
@@ -70,7 +77,7 @@ impl Built {
 
     /// The files that are packed and have not been run, with the reason.
     pub(super) fn unproven(&self) -> Vec<String> {
-        let reason = |file: &BuiltFile| file.unproven.as_ref().map(|reason| format!("{}: {reason}", file.name));
+        let reason = |file: &BuiltFile| file.unproven.as_ref().map(|why| format!("{}: {}", file.name, why.reason));
         self.files.iter().filter_map(reason).collect()
     }
 }
@@ -145,7 +152,8 @@ pub(super) fn recorded(work: &Work, component: &Component, tools: &Tools) -> Opt
 fn under(work: &Work, component: &Component, key: &ActionKey) -> Option<Built> {
     let built: Built = work.store().recorded(key)?;
     let provable = work.can_run(component.platform);
-    let complete = |file: &BuiltFile| work.store().has(&file.blob) && !(provable && file.unproven.is_some());
+    let due = |file: &BuiltFile| provable && file.unproven.as_ref().is_some_and(|why| why.emulator);
+    let complete = |file: &BuiltFile| work.store().has(&file.blob) && !due(file);
     built.files.iter().all(complete).then_some(built)
 }
 
@@ -349,7 +357,9 @@ fn describe(file: &crate::plan::File, program: Blob, shrunk: &Shrunk) -> BuiltFi
             _ => None,
         },
         unproven: match &shrunk.proof {
-            Proof::Unproven { reason } if packed => Some(reason.to_string()),
+            Proof::Unproven { reason } if packed => {
+                Some(Unproven { reason: reason.to_string(), emulator: matches!(reason, NotRun::NoEmulator { .. }) })
+            }
             _ => None,
         },
     }
