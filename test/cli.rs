@@ -259,7 +259,7 @@ fn wrong_files_and_wrong_usage_end_with_2_and_say_what_to_write() {
             "m/variants/plain.toml",
             "entrypoint = [\"kubelet\"]",
             "entrypoint = [\"kubelet\"]\noptions = [\"--v=1\", { option = \"--network-plugin=cni\" }]",
-            &["plain.toml:5:", "1.24", "removed-flag"],
+            &["plain.toml:4:", "1.24", "removed-flag"],
         ),
         (
             "m/variants/plain.toml",

@@ -197,3 +197,18 @@ fn a_packed_program_that_has_no_check_is_built_once() {
     assert!(!notes.contains("shrink"), "{notes}");
     assert_eq!(state(&fixture.path("")), before);
 }
+
+#[test]
+fn what_the_texts_alone_do_not_tell_is_found_before_the_build() {
+    let cases = [
+        ("m/matrix.toml", "source-date-epoch", "pack = \"-9 --brute\"\nsource-date-epoch", "matrix.toml:6:8: "),
+        ("m/variants/plain.toml", "text = \"hello\\n\"", "source = \"motd\"", "there is no file variants/motd"),
+    ];
+    for (file, from, to, expected) in cases {
+        let fixture = Fixture::new();
+        fixture.edit(file, from, to);
+        let message = fails(&mut fixture.kletimg(&["matrix", "plan"]), 2);
+        assert!(message.contains(expected), "{message}");
+        assert!(message.contains("1 problem found"), "{message}");
+    }
+}

@@ -87,7 +87,7 @@ impl Session {
             mirrors.add_argument(argument).map_err(|error| Failure::Usage(error.to_string()))?;
         }
         for (prefix, targets) in &matrix.file.mirrors {
-            let targets = targets.iter().map(String::as_str);
+            let targets = targets.iter().map(|target| target.value.as_str());
             mirrors
                 .add(&prefix.value, targets, Original::Last)
                 .map_err(|error| Failure::Usage(format!("{}: {error}", prefix.at)))?;

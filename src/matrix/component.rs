@@ -171,6 +171,11 @@ fn read_files(name: &str, table: &Table<'_>) -> Vec<ComponentFile> {
             check: file.get("check").and_then(|check| check.table(Check::read)).or_else(|| common.clone()),
         })
     });
+    let mut names = std::collections::BTreeSet::new();
+    for file in files.iter().filter(|file| !names.insert(&file.name)) {
+        let message = format!("the file `{}` is given twice", file.name);
+        table.report("given-twice", message, Some("remove one of them".to_owned()));
+    }
     if table.get("files").is_some() {
         return files;
     }

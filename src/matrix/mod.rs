@@ -17,6 +17,7 @@ mod problem;
 mod read;
 mod template;
 mod toolchain;
+mod values;
 mod variant;
 
 pub use base::{

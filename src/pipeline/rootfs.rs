@@ -99,8 +99,7 @@ fn overlay(store: &Store, files: &[Overlay], kubernetes: &crate::base::Version) 
         let node = match &file.kind {
             OverlayKind::Text(text) => Node::File(Content::whole(store.put(text.as_bytes())?)),
             OverlayKind::Source(source) => {
-                let folder = file.at.source.path.parent().unwrap_or(std::path::Path::new(""));
-                let bytes = files::read(&folder.join(source), LARGEST_FILE)?;
+                let bytes = files::read(&file.folder().join(source), LARGEST_FILE)?;
                 Node::File(Content::whole(store.put(&bytes)?))
             }
             OverlayKind::Link(target) => Node::Symlink(target.clone()),
