@@ -111,8 +111,13 @@ fn key(work: &Work, component: &Component, tools: &Tools, input: Digest) -> Opti
     for tool in &component.tools {
         key = key.field("tool", tools.get(tool)?.identity());
     }
-    if matches!(&component.way, Way::Go { source, .. } if source.kubernetes_stamp) {
-        key = key.field("kubernetes", &component.kubernetes).field("epoch", work.lock.epoch);
+    if let Way::Go { source, .. } = &component.way {
+        if source.kubernetes_stamp {
+            key = key.field("kubernetes", &component.kubernetes);
+        }
+        if source.kubernetes_stamp || source.cgo {
+            key = key.field("epoch", work.lock.epoch);
+        }
     }
     Some(key)
 }
@@ -282,6 +287,7 @@ async fn compile(
             tags: go.tags.clone(),
             stamps,
             modules: work.modules(go.module_proxy.as_deref()),
+            epoch: work.lock.epoch,
         };
         let toolchains = toolchains(&component, &tools);
         let built = gosource::build::build(work.store(), &toolchains?, &request, &tree, work.progress(), work.jobs())?;

@@ -52,7 +52,7 @@ impl Tool {
     /// The program on the machine.
     fn find(name: ToolchainName, search: &Search, store: &Store) -> Result<Self, Step> {
         Ok(match name {
-            ToolchainName::Go => Self::Go(Go::find(search, None)?),
+            ToolchainName::Go => Self::Go(Go::find(search)?),
             ToolchainName::Zig => Self::Zig(Zig::find(search, store)?),
             ToolchainName::Upx => Self::Upx(Upx::find(&search.path)?),
         })
