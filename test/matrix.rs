@@ -212,3 +212,27 @@ fn what_the_texts_alone_do_not_tell_is_found_before_the_build() {
         assert!(message.contains("1 problem found"), "{message}");
     }
 }
+
+#[test]
+fn one_cause_is_told_once() {
+    let fixture = Fixture::new();
+    let message = fails(&mut fixture.kletimg(&["matrix", "build", "--offline"]), 1);
+    assert_eq!(message.matches("error: ").count(), 1, "{message}");
+    assert!(message.contains("likewise: ") && message.contains("tool 1.26.0 linux/arm64"), "{message}");
+    fixture.write("taken", "no folder");
+    let store = fixture.path("taken").display().to_string();
+    let message = fails(&mut fixture.mirrored(&["matrix", "build", "--store", &store]), 1);
+    assert_eq!(message.matches("error: ").count(), 1, "{message}");
+}
+
+#[test]
+fn a_matrix_file_that_is_no_text_is_wrong_usage() {
+    let fixture = Fixture::new();
+    fixture.write("m/latin.toml", b"repository = \"\xe9\"");
+    for file in ["latin.toml", "variants"] {
+        let message = fails(&mut fixture.kletimg(&["matrix", "plan", "--file", file]), 2);
+        assert!(message.contains("`--file`") && message.contains(file), "{message}");
+    }
+    let message = fails(&mut fixture.kletimg(&["image", "ls", "registry.invalid/x:1", "--ca-cert", "/nonexist"]), 2);
+    assert!(message.contains("--ca-cert"), "{message}");
+}

@@ -145,6 +145,20 @@ impl Diagnostic for Shown<'_> {
     }
 }
 
+/// Every error, but of those with one cause only the first, and what else it keeps from coming.
 fn lines(errors: &[PipelineError]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: ")
+    let mut shown: Vec<(String, String, Vec<&str>)> = Vec::new();
+    for error in errors {
+        let text = error.to_string();
+        let (what, cause) = error.common().map_or((None, text.clone()), |(what, cause)| (Some(what), cause));
+        match shown.iter_mut().find(|(known, ..)| *known == cause) {
+            Some((_, _, others)) => others.extend(what),
+            None => shown.push((cause, text, Vec::new())),
+        }
+    }
+    let line = |(_, text, others): &(String, String, Vec<&str>)| match others.as_slice() {
+        [] => text.clone(),
+        others => format!("{text}\n  likewise: {}", others.join(", ")),
+    };
+    shown.iter().map(line).collect::<Vec<_>>().join("\nerror: ")
 }

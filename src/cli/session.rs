@@ -109,7 +109,10 @@ impl Session {
         let insecure = insecure.collect::<Result<_, _>>().map_err(|error| {
             Failure::Usage(format!("{error}\n  help: --insecure-registry takes a host such as registry.lan:5000"))
         })?;
-        let authorities = ca.ca_cert.iter().map(|file| files::read_stream(file, LARGEST_AUTHORITY));
+        let read = |file| files::read_stream(file, LARGEST_AUTHORITY);
+        let authorities = ca.ca_cert.iter().map(|file| {
+            read(file).map_err(|error| Failure::Usage(format!("{error}\n  help: --ca-cert takes a PEM file")))
+        });
         Ok(registry::Settings {
             insecure,
             authorities: authorities.collect::<Result<_, _>>()?,

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -22,8 +23,13 @@ const LARGEST_LOCK: u64 = 64 << 20;
 pub enum LoadError {
     #[error("reading the matrix: there is no {}\n  help: run kletimg where the matrix file is, or name it with `--file`", path.display())]
     NoMatrix { path: PathBuf },
+    #[error(
+        "{source}\n  help: definitions are text files in TOML: name the matrix file with `--file`, or correct what {} is",
+        source.path.display()
+    )]
+    NotText { source: FileError },
     #[error(transparent)]
-    File(#[from] FileError),
+    File(FileError),
     #[error(transparent)]
     Problems(#[from] Problems),
     #[error("reading {}: {source}", path.display())]
@@ -70,6 +76,16 @@ fn check(matrix: &Matrix) -> Result<(), Problems> {
         }
     }
     sink.finish(Some(()))
+}
+
+impl From<FileError> for LoadError {
+    /// What is wrong with a file itself, and not with the disk that it is on, is for whoever wrote or named it.
+    fn from(source: FileError) -> Self {
+        match source.source.kind() {
+            ErrorKind::InvalidData | ErrorKind::IsADirectory | ErrorKind::FileTooLarge => Self::NotText { source },
+            _ => Self::File(source),
+        }
+    }
 }
 
 fn read_folder(folder: &Path, kind: DefinitionKind, prefix: &str) -> Result<Vec<Definition>, FileError> {

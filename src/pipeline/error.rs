@@ -19,7 +19,7 @@ use crate::{
         },
         archive::{ArchiveError, materialise::MaterialiseError, select::SelectError},
         deb::units::UnitError,
-        fetch::FetchError,
+        fetch::{FetchError, Tried, Why},
         gosource::{build::GoError, toolchain::ToolchainError},
         store::StoreError,
     },
@@ -137,6 +137,24 @@ impl PipelineError {
 
     pub const fn step(&self) -> &Step {
         &self.step
+    }
+
+    /// Which file could not be had, and why, where the reason has nothing to do with which file it is: a host that does not
+    /// answer, a store that cannot be written.
+    pub fn common(&self) -> Option<(&str, String)> {
+        let Step::Fetch(error) = self.step.as_ref() else { return None };
+        match error {
+            FetchError::Offline { what, .. } => Some((what, "offline".to_owned())),
+            FetchError::Failed { what, tried } => {
+                let reason = |tried: &Tried| match &tried.why {
+                    why @ (Why::Unreachable { .. } | Why::Tls { .. } | Why::NoCertificates) => Some(why.to_string()),
+                    _ => None,
+                };
+                let reasons = tried.iter().map(reason).collect::<Option<Vec<_>>>()?;
+                Some((what, reasons.join("\n")))
+            }
+            _ => None,
+        }
     }
 }
 
