@@ -139,13 +139,12 @@ fn placeless(way: &Way) -> Way {
         Way::Go { input: Supply::Selection(_), packages, source } => {
             Way::Go { input: Supply::Selection(0), packages, source }
         }
-        way @ Way::Go { .. } => way,
         // Only the name's ending counts: it says what archive the file is.
         Way::File { path, members, .. } => {
             let path = path.file_name().map(Into::into).unwrap_or_default();
             Way::File { path, pin: String::new(), members }
         }
-        way @ Way::Release { .. } => way,
+        way @ (Way::Release { .. } | Way::Go { .. }) => way,
     }
 }
 

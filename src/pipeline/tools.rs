@@ -107,13 +107,12 @@ impl Tools {
                 None => work.on_cpu(&doing, move |work| Tool::find(name, work.search(), work.store())).await?,
                 Some(input) => {
                     let known = input.clone();
-                    match work.on_cpu(&doing, move |work| unpacked(work, name, &known)).await? {
-                        Some(tool) => tool,
-                        None => {
-                            let files = work.supply(&input.input).await?;
-                            let input = input.clone();
-                            work.on_cpu(&doing, move |work| unpack(work, name, &input, &files)).await?
-                        }
+                    if let Some(tool) = work.on_cpu(&doing, move |work| unpacked(work, name, &known)).await? {
+                        tool
+                    } else {
+                        let files = work.supply(&input.input).await?;
+                        let input = input.clone();
+                        work.on_cpu(&doing, move |work| unpack(work, name, &input, &files)).await?
                     }
                 }
             };

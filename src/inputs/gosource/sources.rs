@@ -157,9 +157,8 @@ fn stays(tree: &Tree, top: Option<&str>, link: &str, target: &str) -> bool {
     let (mut absolute, mut links) = (target.starts_with('/'), 0);
     while let Some(part) = to_go.pop() {
         match part {
-            "" | "." => continue,
             ".." if at.pop().is_none() => return false,
-            ".." => continue,
+            "" | "." | ".." => continue,
             part => at.push(part),
         }
         let here = top.into_iter().chain(at.iter().copied()).collect::<Vec<_>>().join("/");
