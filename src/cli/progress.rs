@@ -28,13 +28,28 @@ pub(super) fn progress(kind: Kind) -> SharedProgress {
         Kind::Bars => Arc::new(Bars(MultiProgress::new())),
         Kind::Plain => Arc::new(Lines { json: false }),
         Kind::Json => Arc::new(Lines { json: true }),
-        Kind::Silent => Arc::new(Silent),
+        Kind::Silent => Arc::new(Warnings),
     }
 }
 
 /// Nothing can be done for a standard error that is closed.
 pub(super) fn line(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Shows warnings alone.
+struct Warnings;
+
+impl Progress for Warnings {
+    fn start(&self, what: &str, bytes: Option<u64>) -> Box<dyn Task> {
+        Silent.start(what, bytes)
+    }
+
+    fn note(&self, _: &str) {}
+
+    fn warn(&self, text: &str) {
+        line(&format!("warning: {text}"));
+    }
 }
 
 struct Bars(MultiProgress);
@@ -108,6 +123,14 @@ impl Progress for Lines {
             line(&json!({ "event": "note", "text": text }).to_string());
         } else {
             line(text);
+        }
+    }
+
+    fn warn(&self, text: &str) {
+        if self.json {
+            line(&json!({ "event": "warning", "text": text }).to_string());
+        } else {
+            line(&format!("warning: {text}"));
         }
     }
 }

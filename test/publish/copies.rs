@@ -191,7 +191,7 @@ fn containerd_imports_what_was_written() {
         assert_eq!(complete, images, "{checked}");
     }
     // What the images leave behind is collected in the background, and only then may the namespace go.
-    let removed = (0..50).any(|_| {
+    let removed = (0..300).any(|_| {
         std::thread::sleep(Duration::from_millis(100));
         Command::new(&program).args(["-a", socket, "namespaces", "rm", &namespace]).output().unwrap().status.success()
     });
