@@ -467,39 +467,25 @@ fn results_go_to_standard_output_and_nothing_else_does() {
 #[test]
 fn every_verb_explains_itself() {
     let fixture = Fixture::new();
-    let verbs: [&[&str]; 23] = [
-        &[],
-        &["matrix"],
-        &["matrix", "plan"],
-        &["matrix", "build"],
-        &["matrix", "lock"],
-        &["matrix", "fetch"],
-        &["matrix", "push"],
-        &["matrix", "load"],
-        &["image"],
-        &["image", "ls"],
-        &["image", "verify"],
-        &["image", "diff"],
-        &["image", "copy"],
-        &["image", "run"],
-        &["image", "cost"],
-        &["login"],
-        &["logout"],
-        &["size"],
-        &["size", "table"],
-        &["cache"],
-        &["cache", "info"],
-        &["cache", "prune"],
-        &["completion"],
-    ];
     let mut all = String::new();
-    for verb in verbs {
-        let mut arguments = verb.to_vec();
+    let mut open = vec![Vec::new()];
+    while let Some(verb) = open.pop() {
+        let mut arguments: Vec<&str> = verb.iter().map(String::as_str).collect();
         arguments.push("--help");
         let mut command = fixture.kletimg(&arguments);
         let output = succeeds(command.env("COLUMNS", "100"));
-        let _ = writeln!(all, "$ kletimg {}\n{}", arguments.join(" "), String::from_utf8_lossy(&output.stdout));
+        let help = String::from_utf8_lossy(&output.stdout).into_owned();
+        let _ = writeln!(all, "$ kletimg {}\n{help}", arguments.join(" "));
+        // `Commands:`, and a line for each of them.
+        let below = help.split_once("\nCommands:\n").map(|(_, below)| below).unwrap_or_default();
+        let lines = below.lines().take_while(|line| !line.is_empty());
+        // Descriptions go on further to the right.
+        let names = lines.filter_map(|line| line.strip_prefix("  ")?.split(' ').next().filter(|name| !name.is_empty()));
+        let mut below: Vec<_> = names.map(|name| [verb.as_slice(), &[name.to_owned()]].concat()).collect();
+        below.reverse();
+        open.append(&mut below);
     }
+    assert!(all.contains("$ kletimg cache verify --help\n"), "{all}");
     insta::assert_snapshot!("help", all);
     for shell in ["bash", "zsh", "fish"] {
         let output = succeeds(&mut fixture.kletimg(&["completion", shell]));

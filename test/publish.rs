@@ -248,9 +248,14 @@ fn a_push_that_was_killed_is_completed_by_the_next() {
     }
     fixture.build();
     let built = Built { fixture, host: registry.host.clone() };
-    for wait in [50, 150, 400] {
+    let data = registry.folder.path().join("data");
+    let arrived = || kletimg::host::files::usage(&data).map_or(0, |usage| usage.size);
+    for more in [1, 8 << 20, 40 << 20] {
+        let before = arrived();
         let mut child = built.kletimg(&["matrix", "push", "-j", "1"]).stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(wait));
+        while arrived() < before + more && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         child.kill().unwrap();
         child.wait().unwrap();
         // Whatever was killed when: a tag that is there leads to a whole image.
