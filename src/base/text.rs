@@ -1,5 +1,7 @@
 //! Texts: types that files and JSON hold as text (written by `Display`, read by `FromStr`), and what programs print.
 
+use std::borrow::Cow;
+
 /// Whether a text says something and not merely something that begins or ends like it: `v1.26.1` is not said by `v1.26.15`
 /// or `v1.26.1-dirty`, but by `Kubernetes v1.26.1` and, of a wanted `1.26.1`, by `v1.26.1`.
 pub(crate) fn says(text: &str, wanted: &str) -> bool {
@@ -19,6 +21,20 @@ pub(crate) fn says(text: &str, wanted: &str) -> bool {
         let word_begins = !wanted.starts_with(part_of_word) || !before.ends_with(|c| part_of_word(c) || c == '.');
         word_begins && word_ends
     })
+}
+
+/// A text as a terminal may be given it. Names of entries in archives, and what compilers print, are written by strangers;
+/// a terminal would obey what is in them. Line breaks and tabs stay.
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+    let obeyed = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(obeyed) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if obeyed(c) { shown.extend(c.escape_debug()) } else { shown.push(c) }
+    }
+    Cow::Owned(shown)
 }
 
 /// Implements serde's traits by a type's text.
@@ -42,7 +58,18 @@ pub(crate) use serde_as_text;
 
 #[cfg(test)]
 mod tests {
-    use super::says;
+    use super::{says, visible};
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown() {
+        let cases = [
+            ("a\tb\nc é", "a\tb\nc é"),
+            ("\u{1b}[2J\u{7}x\r\u{9b}1m\u{7f}\0", "\\u{1b}[2J\\u{7}x\\r\\u{9b}1m\\u{7f}\\0"),
+        ];
+        for (text, shown) in cases {
+            assert_eq!(visible(text), shown);
+        }
+    }
 
     #[test]
     fn a_version_is_a_word_of_its_own() {

@@ -5,8 +5,9 @@ use std::{io::IsTerminal as _, process::ExitCode, sync::Arc};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
 
 use crate::{
-    base::size::Count,
+    base::{size::Count, text::visible},
     host::files::FileError,
+    inputs::store::StoreError,
     matrix::{Problem, Problems},
     outputs::{credentials::CredentialsError, layout::LayoutError, place::InvalidPlace},
     pipeline::{LoadError, PipelineError, publish::PublishError},
@@ -42,6 +43,8 @@ pub(super) enum Failure {
     #[error(transparent)]
     File(#[from] FileError),
     #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
     Publish(#[from] PublishError),
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
@@ -63,6 +66,7 @@ impl Failure {
             | Self::Pins(_)
             | Self::Layout(_)
             | Self::File(_)
+            | Self::Store(_)
             | Self::Print(_) => 1,
             Self::Publish(error) => error.exit_hint(),
             Self::Credentials(_) => 4,
@@ -96,7 +100,7 @@ fn show_problems(problems: &Problems) {
     for problem in &problems.0 {
         let mut shown = String::new();
         if terminal && handler.render_report(&mut shown, &Shown::new(problem)).is_ok() {
-            super::progress::line(&shown);
+            super::progress::raw_line(&shown);
         } else {
             super::progress::line(&format!("error: {problem}"));
         }
@@ -104,8 +108,9 @@ fn show_problems(problems: &Problems) {
     super::progress::line(&format!("{} found, nothing was built", Count(problems.0.len(), "problem")));
 }
 
+/// A problem with what a terminal would obey taken out of it, because the report around it has colours of its own.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", problem.message)]
+#[error("{}", visible(&problem.message))]
 struct Shown<'a> {
     problem: &'a Problem,
     source_code: NamedSource<String>,
@@ -114,7 +119,11 @@ struct Shown<'a> {
 impl<'a> Shown<'a> {
     fn new(problem: &'a Problem) -> Self {
         let source = &problem.at.source;
-        Self { problem, source_code: NamedSource::new(source.path.display().to_string(), source.text.clone()) }
+        // Of equal length, so that the problem stays where it is.
+        let plain = |c: char| if c.is_control() && !"\n\r\t".contains(c) { "?".repeat(c.len_utf8()) } else { c.into() };
+        let text: String = source.text.chars().map(plain).collect();
+        let name = visible(&source.path.display().to_string()).into_owned();
+        Self { problem, source_code: NamedSource::new(name, text) }
     }
 }
 
@@ -124,7 +133,7 @@ impl Diagnostic for Shown<'_> {
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn std::fmt::Display + 'a>> {
-        self.problem.help.as_ref().map(|help| Box::new(help) as Box<dyn std::fmt::Display>)
+        self.problem.help.as_ref().map(|help| Box::new(visible(help)) as Box<dyn std::fmt::Display>)
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
@@ -136,6 +145,20 @@ impl Diagnostic for Shown<'_> {
     }
 }
 
+/// Every error, but of those with one cause only the first, and what else it keeps from coming.
 fn lines(errors: &[PipelineError]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: ")
+    let mut shown: Vec<(String, String, Vec<&str>)> = Vec::new();
+    for error in errors {
+        let text = error.to_string();
+        let (what, cause) = error.common().map_or((None, text.clone()), |(what, cause)| (Some(what), cause));
+        match shown.iter_mut().find(|(known, ..)| *known == cause) {
+            Some((_, _, others)) => others.extend(what),
+            None => shown.push((cause, text, Vec::new())),
+        }
+    }
+    let line = |(_, text, others): &(String, String, Vec<&str>)| match others.as_slice() {
+        [] => text.clone(),
+        others => format!("{text}\n  likewise: {}", others.join(", ")),
+    };
+    shown.iter().map(line).collect::<Vec<_>>().join("\nerror: ")
 }

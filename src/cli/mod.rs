@@ -4,6 +4,7 @@
 
 mod args;
 mod failure;
+mod filter;
 mod output;
 mod progress;
 mod session;

@@ -3,8 +3,9 @@
 use std::{io::IsTerminal as _, path::Path, sync::Arc, time::Duration};
 
 use super::{
-    args::{CaCertificates, Filter, Global, Network, Platforms, ProgressMode, Registries},
+    args::{CaCertificates, Filter, Global, Network, ProgressMode, Registries},
     failure::Failure,
+    filter,
     progress::{self, Kind},
 };
 use crate::{
@@ -48,12 +49,16 @@ pub(super) struct Planned {
 }
 
 impl Planned {
-    /// Reads the matrix and plans it. A filter that leaves nothing is a mistake of whoever wrote it.
+    /// Reads the matrix and plans it. A filter with a word that the matrix does not have, or that leaves nothing, is a
+    /// mistake of whoever wrote it.
     pub(super) fn read(file: &Path, filter: &Filter) -> Result<Self, Failure> {
         let matrix = pipeline::load_matrix(file)?;
-        let plan = plan::plan(&matrix, &as_filter(filter), Platform::host())?;
+        if let Some(unknown) = filter::unknown(&matrix, filter) {
+            return Err(Failure::Usage(unknown));
+        }
+        let plan = plan::plan(&matrix, &filter::as_filter(filter), Platform::host())?;
         if plan.tags.is_empty() {
-            return Err(Failure::Usage(nothing_left(&matrix, filter)));
+            return Err(Failure::Usage(filter::nothing_left(&matrix, filter)));
         }
         Ok(Self { matrix, plan })
     }
@@ -82,7 +87,7 @@ impl Session {
             mirrors.add_argument(argument).map_err(|error| Failure::Usage(error.to_string()))?;
         }
         for (prefix, targets) in &matrix.file.mirrors {
-            let targets = targets.iter().map(String::as_str);
+            let targets = targets.iter().map(|target| target.value.as_str());
             mirrors
                 .add(&prefix.value, targets, Original::Last)
                 .map_err(|error| Failure::Usage(format!("{}: {error}", prefix.at)))?;
@@ -104,7 +109,10 @@ impl Session {
         let insecure = insecure.collect::<Result<_, _>>().map_err(|error| {
             Failure::Usage(format!("{error}\n  help: --insecure-registry takes a host such as registry.lan:5000"))
         })?;
-        let authorities = ca.ca_cert.iter().map(|file| files::read(file, LARGEST_AUTHORITY));
+        let read = |file| files::read_stream(file, LARGEST_AUTHORITY);
+        let authorities = ca.ca_cert.iter().map(|file| {
+            read(file).map_err(|error| Failure::Usage(format!("{error}\n  help: --ca-cert takes a PEM file")))
+        });
         Ok(registry::Settings {
             insecure,
             authorities: authorities.collect::<Result<_, _>>()?,
@@ -229,41 +237,4 @@ async fn stopped() {
         return std::future::pending().await;
     }
     futures::future::select_all(signals).await;
-}
-
-fn as_filter(args: &Filter) -> plan::Filter {
-    let mut platforms = Vec::new();
-    for wanted in &args.platform {
-        match wanted {
-            Platforms::All => platforms.extend(Platform::ALL),
-            Platforms::One(platform) => platforms.push(*platform),
-        }
-    }
-    plan::Filter {
-        kubernetes: args.tags.kubernetes.iter().flat_map(|versions| versions.0.clone()).collect(),
-        variants: args.tags.variant.clone(),
-        platforms,
-        bases: args.tags.base.clone(),
-    }
-}
-
-/// Which words of a filter fit nothing in the matrix, and what there is.
-fn nothing_left(matrix: &Matrix, filter: &Filter) -> String {
-    let file = &matrix.file;
-    let versions: Vec<_> = file.kubernetes.iter().map(|version| version.value.to_string()).collect();
-    let names = |list: &[crate::matrix::Located<String>]| -> Vec<String> {
-        list.iter().map(|item| item.value.clone()).collect()
-    };
-    let mut lines = vec!["no cell of the matrix fits".to_owned()];
-    let mut add = |option: &str, given: bool, known: &[String]| {
-        if given {
-            lines.push(format!("  help: --{option} takes: {}", known.join(", ")));
-        }
-    };
-    add("kubernetes", !filter.tags.kubernetes.is_empty(), &versions);
-    add("variant", !filter.tags.variant.is_empty(), &names(&file.variants));
-    let platforms: Vec<_> = file.platforms.iter().map(|platform| platform.value.to_string()).collect();
-    add("platform", !filter.platform.is_empty(), &platforms);
-    add("base", !filter.tags.base.is_empty(), &names(&file.bases));
-    lines.join("\n")
 }

@@ -5,11 +5,11 @@ pub use std::fs::File;
 use std::{
     fs,
     io::{self, Read, Seek as _, SeekFrom, Write},
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 
 use crate::base::{Blob, digest::Hashing};
 
@@ -34,15 +34,39 @@ pub fn at<T>(doing: &'static str, path: &Path, result: io::Result<T>) -> Result<
     result.map_err(|source| FileError { doing, path: path.to_owned(), source })
 }
 
-/// Opens a file for reading.
+/// Opens a regular file for reading. A pipe would be waited for without end, and nobody could stop that; a device has no
+/// end either, but for the one that stands in for an empty file.
 pub fn open(path: &Path) -> Result<File, FileError> {
-    at("opening", path, File::open(path))
+    let no_waiting = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let opened = File::options().read(true).custom_flags(no_waiting).open(path);
+    let checked = opened.and_then(|file| match file.metadata()?.file_type() {
+        kind if kind.is_file() || is_null(&file) => Ok(file),
+        kind if kind.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        _ => Err(io::Error::other("it is no regular file but a device, a pipe or a socket")),
+    });
+    at("opening", path, checked)
+}
+
+/// Whether this is `/dev/null`.
+fn is_null(file: &File) -> bool {
+    let null = rustix::fs::makedev(1, 3);
+    file.metadata().is_ok_and(|metadata| metadata.file_type().is_char_device() && metadata.rdev() == null)
 }
 
 /// Reads a whole file that is known to be small. More than `limit` bytes are an error, not a truncation.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
+    read_all(open(path)?, path, limit)
+}
+
+/// The same for what a user names on the command line or in the environment, which may be the end of a pipe: `<(pass show
+/// ca)`.
+pub fn read_stream(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
+    read_all(at("opening", path, File::open(path))?, path, limit)
+}
+
+fn read_all(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();
-    at("reading", path, open(path)?.take(limit + 1).read_to_end(&mut bytes))?;
+    at("reading", path, file.take(limit + 1).read_to_end(&mut bytes))?;
     if bytes.len() as u64 > limit {
         let too_large = io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {limit} bytes"));
         return at("reading", path, Err(too_large));
@@ -424,6 +448,17 @@ mod tests {
         write(&path, b"two", 0o640).unwrap();
         assert_eq!(read(&path, 3).unwrap(), b"two");
         assert!(read(&path, 2).is_err());
+    }
+
+    #[test]
+    fn only_regular_files_are_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+        for path in [pipe.as_path(), Path::new("/dev/zero"), folder.path()] {
+            assert!(open(path).is_err() && blob(path).is_err() && read(path, 9).is_err(), "{}", path.display());
+        }
+        assert_eq!(read(Path::new("/dev/null"), 9).unwrap(), b"");
     }
 
     #[test]

@@ -234,7 +234,9 @@ impl AlpineRepository {
     }
 
     fn read(table: &Table<'_>) -> Option<Self> {
-        let url = table.require("url", "url = \"https://dl-cdn.alpinelinux.org/alpine/v3.22/main\"")?.string()?;
+        let url = table.require("url", "url = \"https://dl-cdn.alpinelinux.org/alpine/v3.22/main\"")?;
+        super::component::check_login(&url);
+        let url = url.string()?;
         let url = url.value.trim_end_matches('/').to_owned();
         if !["https://", "http://"].iter().any(|scheme| url.starts_with(scheme)) {
             let help = "write the address that the architecture's folder is below".to_owned();

@@ -72,6 +72,7 @@ pub fn load(path: &Path, text: &str, definitions: &[Definition]) -> Result<Matri
         check_from(matrix, &names, &sink);
         check_values(&matrix.file, &sink);
         check_flags(matrix, &sink);
+        check_paths(matrix, &sink);
     }
     sink.finish(matrix)
 }
@@ -243,6 +244,45 @@ fn check_values(file: &MatrixFile, sink: &Sink) {
         if targets.is_empty() {
             let help = "write `\"https://prefix\" = \"https://mirror\"`".to_owned();
             sink.report("invalid-mirror", &prefix.at, format!("`{}` has no mirror", prefix.value), Some(help));
+        }
+        for target in targets.iter().filter(|target| !is_mirror(&target.value)) {
+            let help = "write an http:// or https:// URL with its host, or file:/// and a folder".to_owned();
+            sink.report("invalid-mirror", &target.at, "this cannot be a mirror", Some(help));
+        }
+    }
+}
+
+fn is_mirror(target: &str) -> bool {
+    url::Url::parse(target).is_ok_and(|url| match url.scheme() {
+        "http" | "https" => url.has_host(),
+        "file" => target.starts_with("file:///"),
+        _ => false,
+    })
+}
+
+/// Two files in one place: known as soon as both components go into one image. What bases and packages bring is seen
+/// when they are put together.
+fn check_paths(matrix: &Matrix, sink: &Sink) {
+    let included = || matrix.file.include.iter();
+    let listed = matrix.file.kubernetes.iter().map(|version| &version.value);
+    let versions: BTreeSet<&Version> = listed.chain(included().flat_map(|rule| &rule.versions)).collect();
+    let names = matrix.file.variants.iter().chain(included().flat_map(|rule| &rule.variants));
+    let mut reported = BTreeSet::new();
+    for variant in names.filter_map(|name| matrix.variants.get(&name.value)) {
+        for version in &versions {
+            let mut places = BTreeMap::new();
+            for used in variant.components.iter().filter(|used| used.kubernetes.contains(version)) {
+                let Some(component) = matrix.components.get(&used.component.value) else { continue };
+                for file in &component.files {
+                    let path = format!("{}/{}", component.directory, file.name);
+                    let first = *places.entry(path.clone()).or_insert(&component.name);
+                    if first != &component.name && reported.insert((used.component.at.to_string(), path.clone())) {
+                        let message = format!("`{first}` and `{}` both bring `/{path}`", component.name);
+                        let help = "take one of them out, or give it another `directory`".to_owned();
+                        sink.report("path-twice", &used.component.at, message, Some(help));
+                    }
+                }
+            }
         }
     }
 }

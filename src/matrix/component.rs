@@ -9,7 +9,7 @@ use super::{
     read::{Table, Value},
     variant::{read_strings, values},
 };
-use crate::base::{Platform, TreePath, VersionRange};
+use crate::base::{Digest, Platform, TreePath, VersionRange};
 
 /// A program, or a set of programs that is released together.
 #[derive(Clone, Debug)]
@@ -171,6 +171,11 @@ fn read_files(name: &str, table: &Table<'_>) -> Vec<ComponentFile> {
             check: file.get("check").and_then(|check| check.table(Check::read)).or_else(|| common.clone()),
         })
     });
+    let mut names = std::collections::BTreeSet::new();
+    for file in files.iter().filter(|file| !names.insert(&file.name)) {
+        let message = format!("the file `{}` is given twice", file.name);
+        table.report("given-twice", message, Some("remove one of them".to_owned()));
+    }
     if table.get("files").is_some() {
         return files;
     }
@@ -234,8 +239,38 @@ fn read_member(table: &Table<'_>) -> Option<Template> {
 
 impl Origin {
     pub(super) fn read(table: &Table<'_>) -> Option<Self> {
-        let url = table.require("url", "url = \"https://...\"").and_then(|url| url.parsed::<Template>());
-        Some(Self { checksum: table.parsed("checksum"), url: url?.value })
+        let url = table.require("url", "url = \"https://...\"");
+        let checksum = table.get("checksum");
+        for value in url.iter().chain(&checksum) {
+            check_login(value);
+        }
+        let checksum = checksum.and_then(|checksum| {
+            check_checksum(&checksum);
+            Some(checksum.parsed::<Template>()?.value)
+        });
+        Some(Self { url: url.and_then(|url| url.parsed::<Template>())?.value, checksum })
+    }
+}
+
+/// A URL is written to the lock, which is committed: no place for a password.
+pub(super) fn check_login(value: &Value<'_>) {
+    let Some(url) = value.text() else { return };
+    let authority = url.split_once("://").and_then(|(_, rest)| rest.split(['/', '?', '#']).next());
+    if authority.is_some_and(|authority| authority.contains('@')) {
+        let help = "take user and password out, and name the address with them when you run kletimg: `--mirror \
+                    https://host=https://user:password@host`";
+        let message = format!("`{}` has a user or a password, which matrix.lock would tell everybody", value.key);
+        value.report("login-in-url", message, Some(help.to_owned()));
+    }
+}
+
+/// A checksum is a digest or the URL of a checksum file.
+fn check_checksum(value: &Value<'_>) {
+    let Some(text) = value.text() else { return };
+    let is_url = text.contains("://") || text.starts_with('{');
+    if !is_url && text.parse::<Digest>().is_err() {
+        let help = "write the URL of the publisher's checksum file, or `sha256:` and 64 hexadecimal digits".to_owned();
+        value.report("invalid-checksum", format!("`{text}` is neither a digest nor a URL"), Some(help));
     }
 }
 

@@ -6,9 +6,10 @@ use super::{
     Template, Toolchain,
     problem::{At, Located, Problems, Sink},
     read::{self, Table, Value},
+    values,
     variant::read_strings,
 };
-use crate::base::{Epoch, Platform, Version, VersionRange};
+use crate::base::{Epoch, Platform, Version, VersionRange, version::InvalidVersion};
 
 /// The matrix file as it stands; names in it are not yet known to exist.
 #[derive(Clone, Debug)]
@@ -28,7 +29,7 @@ pub struct MatrixFile {
     pub epoch: Option<Epoch>,
     pub labels: BTreeMap<String, String>,
     /// Prefixes of URLs, each with what stands in their place, in order.
-    pub mirrors: Vec<(Located<String>, Vec<String>)>,
+    pub mirrors: Vec<(Located<String>, Vec<Located<String>>)>,
     pub toolchains: Vec<Toolchain>,
     pub at: At,
 }
@@ -121,20 +122,22 @@ impl MatrixFile {
     pub(super) fn read(table: &Table<'_>) -> Option<Self> {
         // Read beforehand by `definitions`.
         let _ = table.list::<String>("definitions");
-        let kubernetes = table.require("kubernetes", "kubernetes = [\"1.26.0\"]").map(|value| value.list());
-        let variants = table.require("variants", "variants = [\"plain\"]").map(|value| value.list());
-        let bases = table.require("base", "base = \"alpine3.22\"").map(|value| value.list());
-        let platforms = table.list("platforms").unwrap_or_else(|| {
-            Platform::ALL.into_iter().map(|value| Located { value, at: table.at().clone() }).collect()
-        });
+        let kubernetes = read_filled::<Version>(table, "kubernetes", "kubernetes = [\"1.26.0\"]");
+        let variants = read_filled(table, "variants", "variants = [\"plain\"]");
+        let bases = read_filled(table, "base", "base = \"alpine3.22\"");
+        let platforms = match table.get("platforms") {
+            Some(_) => read_filled(table, "platforms", "platforms = [\"linux/amd64\"]").unwrap_or_default(),
+            None => Platform::ALL.into_iter().map(|value| Located { value, at: table.at().clone() }).collect(),
+        };
+        let listed = kubernetes.clone().unwrap_or_default();
         Some(Self {
             images: read_images(table),
             kubernetes: kubernetes?,
             platforms,
             variants: variants?,
             bases: bases?,
-            exclude: table.each("exclude", |rule| Rule::read(rule, RuleKind::Exclude)),
-            include: table.each("include", |rule| Rule::read(rule, RuleKind::Include)),
+            exclude: table.each("exclude", |rule| Rule::read(rule, RuleKind::Exclude, &listed)),
+            include: table.each("include", |rule| Rule::read(rule, RuleKind::Include, &listed)),
             extra_tags: table.each("extra-tag", ExtraTag::read),
             squash: table.boolean("squash").unwrap_or(false),
             compression: table.parsed("compression").unwrap_or(Compression::Gzip),
@@ -151,6 +154,16 @@ impl MatrixFile {
             at: table.at().clone(),
         })
     }
+}
+
+fn read_filled<T: FromStr<Err: fmt::Display>>(
+    table: &Table<'_>,
+    key: &'static str,
+    example: &str,
+) -> Option<Vec<Located<T>>> {
+    let value = table.require(key, example)?;
+    values::check_filled(&value, example);
+    Some(value.list())
 }
 
 /// `repository` and `tag` at the top are those of the default image; others stand under `[images.<name>]`.
@@ -204,13 +217,20 @@ enum RuleKind {
 }
 
 impl Rule {
-    /// Exclusions take a range of versions; inclusions name the versions themselves, because they may be new ones.
-    fn read(table: &Table<'_>, kind: RuleKind) -> Option<Self> {
+    /// Exclusions take a range of versions. Inclusions name versions, which may be new ones, or take ranges of those that
+    /// are `listed`.
+    fn read(table: &Table<'_>, kind: RuleKind, listed: &[Located<Version>]) -> Option<Self> {
         let (mut kubernetes, mut versions) = (None, Vec::new());
         match (kind, table.get("kubernetes")) {
             (RuleKind::Exclude, Some(value)) => kubernetes = Some(value.parsed::<VersionRange>()?.value),
             (RuleKind::Include, Some(value)) => {
-                versions = value.list::<Version>().into_iter().map(|version| version.value).collect();
+                values::check_filled(&value, "kubernetes = \"1.26.0\"");
+                versions = value.list::<Wanted>().iter().flat_map(|wanted| wanted.value.of(listed)).collect();
+                if versions.is_empty() && !value.is_empty_list() && !listed.is_empty() {
+                    let listed: Vec<_> = listed.iter().map(|version| version.value.to_string()).collect();
+                    let help = format!("a range is one of the versions listed above: {}", listed.join(", "));
+                    value.report("empty-range", "no version is in this range", Some(help));
+                }
             }
             (_, None) => {}
         }
@@ -232,6 +252,34 @@ impl Rule {
     }
 }
 
+/// What an inclusion names.
+enum Wanted {
+    Version(Version),
+    Range(VersionRange),
+}
+
+impl FromStr for Wanted {
+    type Err = InvalidVersion;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            Ok(version) => Ok(Self::Version(version)),
+            Err(_) => text.parse().map(Self::Range),
+        }
+    }
+}
+
+impl Wanted {
+    fn of(&self, listed: &[Located<Version>]) -> Vec<Version> {
+        match self {
+            Self::Version(version) => vec![version.clone()],
+            Self::Range(range) => {
+                listed.iter().map(|version| &version.value).filter(|version| range.contains(version)).cloned().collect()
+            }
+        }
+    }
+}
+
 impl ExtraTag {
     fn read(table: &Table<'_>) -> Option<Self> {
         let (variants, bases) = (table.list("variant").unwrap_or_default(), table.list("base").unwrap_or_default());
@@ -240,10 +288,9 @@ impl ExtraTag {
     }
 }
 
-fn read_mirrors(table: &Table<'_>) -> Vec<(Located<String>, Vec<String>)> {
+fn read_mirrors(table: &Table<'_>) -> Vec<(Located<String>, Vec<Located<String>>)> {
     let read = |(prefix, value): (String, Value<'_>)| {
-        let targets = value.list::<String>().into_iter().map(|target| target.value).collect();
-        (Located { value: prefix, at: value.at.clone() }, targets)
+        (Located { value: prefix, at: value.at.clone() }, value.list::<String>())
     };
     table.values().into_iter().map(read).collect()
 }

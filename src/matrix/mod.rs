@@ -17,6 +17,7 @@ mod problem;
 mod read;
 mod template;
 mod toolchain;
+mod values;
 mod variant;
 
 pub use base::{
@@ -28,8 +29,8 @@ pub use check::{Matrix, load};
 pub use component::{Check, Component, ComponentFile, GoOrigin, GoSource, Origin, Way, WayKind};
 pub use file::{Compression, ExtraTag, ImageName, MatrixFile, Rule, definitions};
 pub use overlay::{Overlay, OverlayKind};
-pub(crate) use problem::Sink;
 pub use problem::{At, Located, Problem, Problems, Source};
+pub(crate) use problem::{Sink, nearest};
 pub use template::{Fields, Template};
 pub use toolchain::{Toolchain, ToolchainName, ToolchainOrigin};
 pub use variant::Variant;

@@ -42,6 +42,11 @@ impl Overlay {
         Some(Self { path: path?.value, kind: kind?, mode, kubernetes, image, at: table.at().clone() })
     }
 
+    /// The definition's folder, which `source` is relative to.
+    pub fn folder(&self) -> PathBuf {
+        self.at.source.path.parent().map(std::path::Path::to_owned).unwrap_or_default()
+    }
+
     /// The permission bits that the entry gets.
     pub fn effective_mode(&self) -> u32 {
         self.mode.unwrap_or(match self.kind {

@@ -138,9 +138,23 @@ impl Value<'_> {
         self.sink.report(code, &self.at, message, help);
     }
 
+    /// Reports something of one item of a list.
+    pub(super) fn report_at(&self, at: &At, code: &'static str, message: impl Into<String>, help: Option<String>) {
+        self.sink.report(code, at, message, help);
+    }
+
+    pub(super) fn is_empty_list(&self) -> bool {
+        self.node.get_ref().as_array().is_some_and(|items| items.is_empty())
+    }
+
     fn wrong_type(&self, expected: &str) {
         let message = format!("`{}` is {}, expected is {expected}", self.key, describe(self.node.get_ref()));
         self.report("wrong-type", message, None);
+    }
+
+    /// The text of a string; nothing is reported when it is none.
+    pub(super) fn text(&self) -> Option<&str> {
+        self.node.get_ref().as_str()
     }
 
     pub(super) fn string(&self) -> Option<Located<String>> {

@@ -116,6 +116,86 @@ fn every_mistake_is_found_where_it_is() {
 }
 
 #[test]
+fn values_that_are_no_such_thing_are_found_where_they_are() {
+    let matrix = |line: &str| ("matrix.toml", format!("{MATRIX}\n{line}"));
+    let tool = |line: &str| matrix(&format!("[toolchains.upx]\nversion = \"1\"\nurl = \"https://h/a.tar\"\n{line}"));
+    let replaced = |from: &str, to: &str| ("matrix.toml", MATRIX.replace(from, to));
+    let plain = |line: &str| ("variants/plain.toml", format!("{line}{PLAIN}"));
+    let kubelet = |line: &str| ("components/kubelet.toml", format!("{KUBELET}{line}"));
+    let base = |url: &str| ("alpine/3.22.toml", BASE.replace("https://", url));
+    let cases = [
+        (tool("program = \"../../upx\""), "invalid-value matrix.toml:10"),
+        (tool("program = \"{version}/../upx\""), "invalid-value matrix.toml:10"),
+        (base("https://user:secret@"), "login-in-url alpine/3.22.toml:2"),
+        (kubelet("checksum = \"https://me@example.org/sums\""), "login-in-url components/kubelet.toml:7"),
+        (kubelet("checksum = \"0123456789\""), "invalid-checksum components/kubelet.toml:7"),
+        (replaced("[\"1.26.0\", \"1.20.2\"]", "[]"), "empty-list matrix.toml:3"),
+        (replaced("[\"plain\", \"cni\"]", "[]"), "empty-list matrix.toml:4"),
+        (replaced("\"alpine3.22\"", "[]"), "empty-list matrix.toml:5"),
+        (matrix("platforms = []"), "empty-list matrix.toml:7"),
+        (matrix("[mirrors]\n\"https://a\" = [\"https://b\", \"nonsense\"]"), "invalid-mirror matrix.toml:8"),
+        (matrix("[mirrors]\n\"https://a\" = \"https:\""), "invalid-mirror matrix.toml:8"),
+        (matrix("[[include]]\nkubernetes = \">=1.27\""), "empty-range matrix.toml:8"),
+        (plain("stop-signal = \"SIGTREM\""), "invalid-signal variants/plain.toml:1"),
+        (plain("volumes = [\"/a\", \"b\"]"), "invalid-path variants/plain.toml:1:18"),
+        (plain("working-dir = \"/a/../b\""), "invalid-path variants/plain.toml:1"),
+        (plain("env = { \"A=B\" = \"c\" }"), "invalid-env variants/plain.toml:1"),
+        (
+            ("components/kubelet.toml", format!("files = [{{ name = \"a\" }}, {{ name = \"a\" }}]{KUBELET}")),
+            "given-twice",
+        ),
+    ];
+    for ((file, text), expected) in cases {
+        let problems = with(file, &text).expect_err(expected).0;
+        let found: Vec<_> = problems.iter().map(|problem| format!("{} {}", problem.code, problem.at)).collect();
+        assert!(found.iter().any(|found| found.starts_with(expected)), "{expected} is not among {found:?}");
+        assert!(!problems.iter().any(|problem| problem.message.contains("secret")), "{problems:?}");
+    }
+    for right in ["SIGTERM", "TERM", "15", "SIGRTMIN+3", "RTMAX-2"] {
+        with("variants/plain.toml", &format!("stop-signal = \"{right}\"{PLAIN}")).expect(right);
+    }
+    let digest = crate::base::Digest::of("x").hex();
+    with("components/kubelet.toml", &format!("{KUBELET}checksum = \"{digest}\"")).unwrap();
+}
+
+#[test]
+fn an_inclusion_takes_versions_and_ranges_of_those_that_are_listed() {
+    let cases = [("\"1.31.0\"", "1.31.0"), ("\">=1.24\"", "1.26.0"), ("[\"<1.24\", \"1.31.0\"]", "1.20.2 1.31.0")];
+    for (written, expected) in cases {
+        let matrix = with("matrix.toml", &format!("{MATRIX}[[include]]\nkubernetes = {written}\n")).unwrap();
+        let versions: Vec<_> = matrix.file.include[0].versions.iter().map(ToString::to_string).collect();
+        assert_eq!(versions.join(" "), expected);
+    }
+}
+
+#[test]
+fn two_components_of_one_image_bring_no_path_twice() {
+    let tool = KUBELET.replace("daemon = true", "files = [{ name = \"kubelet\" }]");
+    let load = |plain: &str| {
+        let definitions = [
+            ("plain", DefinitionKind::Variant, plain),
+            ("cni", DefinitionKind::Variant, CNI),
+            ("kubelet", DefinitionKind::Component, KUBELET),
+            ("tool", DefinitionKind::Component, tool.as_str()),
+            ("alpine3.22", DefinitionKind::Base, BASE),
+        ];
+        let definitions = definitions.map(|(name, kind, text)| Definition {
+            name: name.to_owned(),
+            kind,
+            path: format!("{name}.toml").into(),
+            text: text.to_owned(),
+        });
+        load(Path::new("matrix.toml"), MATRIX, &definitions)
+    };
+    let both = PLAIN.replace("[\"kubelet\"]\ne", "[\"kubelet\", \"tool\"]\ne");
+    let problems = load(&both).unwrap_err().to_string();
+    assert!(problems.contains("plain.toml:3:26: `kubelet` and `tool` both bring `/usr/bin/kubelet`"), "{problems}");
+    // One for older and one for newer versions are never together.
+    let either = "[{ name = \"kubelet\", kubernetes = \"<1.24\" }, { name = \"tool\", kubernetes = \">=1.24\" }]\ne";
+    load(&PLAIN.replace("[\"kubelet\"]\ne", either)).unwrap();
+}
+
+#[test]
 fn all_problems_of_all_files_are_found_at_once() {
     let text = MATRIX.replace("1.26.0", "x").replace("plain", "plane").replace("base", "bass");
     let problems = with("matrix.toml", &text).unwrap_err().0;

@@ -9,6 +9,7 @@ use super::{
     problem::{At, Located},
     read::Table,
 };
+use crate::base::TreePath;
 
 /// The programs that kletimg runs while it builds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,7 +76,15 @@ impl Toolchain {
         let name = name.parse::<ToolchainName>().map_err(|error| {
             table.report("unknown-toolchain", error.to_string(), None);
         });
-        let program = table.require("program", "program = \"go/bin/go\"").and_then(|path| path.parsed::<Template>());
+        let program = table.require("program", "program = \"go/bin/go\"").and_then(|path| {
+            let program = path.parsed::<Template>()?;
+            // What is unpacked is all that the lock vouches for.
+            if let Err(error) = TreePath::new(&program.value.to_string()) {
+                let help = "write the program's path in what is unpacked".to_owned();
+                path.report("invalid-value", error.to_string(), Some(help));
+            }
+            Some(program)
+        });
         let origin = ToolchainOrigin::read(table);
         Some(Self { name: name.ok()?, origin: origin?, program: program?.value, at: table.at().clone() })
     }

@@ -7,6 +7,7 @@ use super::{
     by_version::ByVersion,
     problem::{At, Located},
     read::{Table, Value},
+    values,
 };
 use crate::base::{Version, VersionRange};
 
@@ -81,11 +82,11 @@ impl Variant {
             entrypoint: table.get("entrypoint").and_then(|value| read_args(&value)),
             options: table.get("options").map(|value| read_options(&value)).unwrap_or_default(),
             cmd: table.get("cmd").and_then(|value| read_args(&value)),
-            env: read_strings(table, "env"),
+            env: values::read_env(table),
             labels: read_strings(table, "labels"),
-            volumes: values(table.list("volumes")),
-            stop_signal: table.string("stop-signal").map(|signal| signal.value),
-            working_dir: table.string("working-dir").map(|folder| folder.value),
+            volumes: values::read_folders(table, "volumes"),
+            stop_signal: values::read_signal(table),
+            working_dir: table.get("working-dir").and_then(|folder| values::read_folder(&folder)),
             at: table.at().clone(),
         }
     }

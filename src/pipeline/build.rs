@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use futures::future::try_join_all;
+use tokio::sync::Semaphore;
 
 use super::{
     PipelineError, Step,
@@ -18,7 +19,7 @@ use crate::{
     layers::{Codec, GzipLevel, ZstdLevel, split, squash},
     matrix::Compression,
     outputs::{layout, store_layer, store_tag},
-    plan::{Cell, Root, Tag},
+    plan::{Base, Cell, Root, Tag},
     rootfs::LayerName,
 };
 
@@ -39,6 +40,7 @@ pub async fn build(work: &Arc<Work>, dest: &Path) -> Result<Built, Arc<PipelineE
         tools: Arc::new(Tools::get_all(work).await?),
         components: Once::new(work.plan.components.len()),
         bases: Once::new(work.plan.bases.len()),
+        encoders: Semaphore::new(ZSTD_ENCODERS),
     });
     let tags = try_join_all(work.plan.tags.iter().map(|tag| build_tag(work, &shared, tag))).await?;
     let mut unproven = Vec::new();
@@ -65,7 +67,11 @@ struct Shared {
     tools: Arc<Tools>,
     components: Once<Component>,
     bases: Once<Assembled>,
+    encoders: Semaphore,
 }
+
+/// How many cells compress with zstd at a time: at its highest level one encoder holds 90 MiB, whatever `--jobs` says.
+const ZSTD_ENCODERS: usize = 2;
 
 impl Shared {
     async fn component(&self, work: &Arc<Work>, index: usize) -> Result<Arc<Component>, Arc<PipelineError>> {
@@ -75,6 +81,10 @@ impl Shared {
     async fn base(&self, work: &Arc<Work>, index: usize) -> Result<Arc<Assembled>, Arc<PipelineError>> {
         let make = || async {
             let base = work.plan.bases[index].clone();
+            let (asked, doing) = (base.clone(), format!("assembling {}", base.title()));
+            if let Some(recorded) = work.on_cpu(&doing, move |work| recorded_base(work, &asked)).await? {
+                return Ok(recorded);
+            }
             match base.root.clone() {
                 Root::Archive(url) => {
                     let blob = work.input(&url).await?;
@@ -83,12 +93,19 @@ impl Shared {
                 }
                 Root::Packages { .. } => {
                     let files = packages::fetch(work, &base).await?;
-                    let doing = format!("assembling {}", base.title());
                     work.on_cpu(&doing, move |work| packages::assemble(work, &base, &files)).await
                 }
             }
         };
         self.bases.get(index, make).await
+    }
+}
+
+/// A base that was made before. Nothing that it was made of is read.
+fn recorded_base(work: &Work, base: &Base) -> Result<Option<Assembled>, Step> {
+    match &base.root {
+        Root::Archive(url) => rootfs::recorded_base(work, base, url),
+        Root::Packages { .. } => packages::recorded(work, base),
     }
 }
 
@@ -114,6 +131,8 @@ async fn build_cell(
     let (base, parts) = futures::try_join!(base, parts)?;
     let (tag, cell) = (tag.clone(), cell.clone());
     let doing = format!("making the layers of {} for {}", tag.reference(), cell.platform);
+    let is_zstd = work.plan.compression == Compression::Zstd;
+    let _encoder = if is_zstd { shared.encoders.acquire().await.ok() } else { None };
     let made = work.on_cpu(&doing, move |work| {
         let planned = cell.components.iter().map(|index| &work.plan.components[*index]);
         let components: Vec<_> = planned.zip(parts.iter().map(AsRef::as_ref)).collect();

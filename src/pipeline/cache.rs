@@ -77,10 +77,13 @@ pub struct Verified {
     pub damaged: Vec<String>,
     /// Those of them that could not be removed.
     pub stuck: Vec<FileError>,
+    /// How many results were forgotten because they may have been made from damaged files.
+    pub forgotten: usize,
 }
 
 /// Reads every blob and removes those whose bytes do not have their digest, so that the next build makes or downloads
-/// them again.
+/// them again. Then no result can be relied on: one may have been made from a damaged file, and another from that. They
+/// are forgotten; what was made rightly is made again with the same bytes.
 pub fn verify(store: &Store) -> Result<Verified, FileError> {
     let folder = store.folder("blobs").join("sha256");
     let mut verified = Verified::default();
@@ -96,6 +99,11 @@ pub fn verify(store: &Store) -> Result<Verified, FileError> {
                 verified.damaged.push(name);
             }
         }
+    }
+    if !verified.damaged.is_empty() {
+        let results = store.folder("actions");
+        verified.forgotten = files::names(&results)?.len();
+        files::remove_folder(&results)?;
     }
     Ok(verified)
 }
@@ -116,7 +124,10 @@ mod tests {
         let (good, bad) = (store.put(b"good").unwrap(), store.put(b"bad!").unwrap());
         files::set_mode(&store.path(&bad.digest), 0o644).unwrap();
         files::write(&store.path(&bad.digest), b"flip", 0o444).unwrap();
+        let key = crate::base::ActionKey::new("test", 1);
+        store.record(&key, &1).unwrap();
         let verified = verify(&store).unwrap();
+        assert_eq!((store.recorded::<u8>(&key), verified.forgotten), (None, 1));
         assert_eq!((verified.good, verified.size), (1, 4));
         assert_eq!(verified.damaged, [bad.digest.hex()]);
         files::create_folder(&store.folder("blobs").join("sha256/folder")).unwrap();

@@ -14,7 +14,7 @@ use crate::{
     binaries::{
         self, PackRequest, Request, Shrunk, Strip,
         pack::Packing,
-        prove::{Check, Proof},
+        prove::{Check, NotRun, Proof},
         upx::{Level, Upx},
     },
     host::files,
@@ -50,7 +50,14 @@ pub(super) struct BuiltFile {
     /// Why it was not packed, where it should have been.
     pub(super) unpacked: Option<String>,
     /// Why it was packed and not run.
-    pub(super) unproven: Option<String>,
+    pub(super) unproven: Option<Unproven>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Unproven {
+    reason: String,
+    /// Whether only an emulator was missing: then it is run as soon as there is one. Nothing else will change by itself.
+    emulator: bool,
 }
 
 impl Built {
@@ -70,7 +77,7 @@ impl Built {
 
     /// The files that are packed and have not been run, with the reason.
     pub(super) fn unproven(&self) -> Vec<String> {
-        let reason = |file: &BuiltFile| file.unproven.as_ref().map(|reason| format!("{}: {reason}", file.name));
+        let reason = |file: &BuiltFile| file.unproven.as_ref().map(|why| format!("{}: {}", file.name, why.reason));
         self.files.iter().filter_map(reason).collect()
     }
 }
@@ -104,8 +111,13 @@ fn key(work: &Work, component: &Component, tools: &Tools, input: Digest) -> Opti
     for tool in &component.tools {
         key = key.field("tool", tools.get(tool)?.identity());
     }
-    if matches!(&component.way, Way::Go { source, .. } if source.kubernetes_stamp) {
-        key = key.field("kubernetes", &component.kubernetes).field("epoch", work.lock.epoch);
+    if let Way::Go { source, .. } = &component.way {
+        if source.kubernetes_stamp {
+            key = key.field("kubernetes", &component.kubernetes);
+        }
+        if source.kubernetes_stamp || source.cgo {
+            key = key.field("epoch", work.lock.epoch);
+        }
     }
     Some(key)
 }
@@ -120,14 +132,20 @@ fn supply(way: &Way) -> Option<Supply> {
     }
 }
 
-/// The way without the number that a selection has in this plan; another plan has another.
+/// The way without the number that a selection has in this plan, and without the folder that a file lies in.
 fn placeless(way: &Way) -> Way {
     match way.clone() {
         Way::Package { members, .. } => Way::Package { selection: 0, members },
         Way::Go { input: Supply::Selection(_), packages, source } => {
             Way::Go { input: Supply::Selection(0), packages, source }
         }
-        way => way,
+        way @ Way::Go { .. } => way,
+        // Only the name's ending counts: it says what archive the file is.
+        Way::File { path, members, .. } => {
+            let path = path.file_name().map(Into::into).unwrap_or_default();
+            Way::File { path, pin: String::new(), members }
+        }
+        way @ Way::Release { .. } => way,
     }
 }
 
@@ -139,7 +157,8 @@ pub(super) fn recorded(work: &Work, component: &Component, tools: &Tools) -> Opt
 fn under(work: &Work, component: &Component, key: &ActionKey) -> Option<Built> {
     let built: Built = work.store().recorded(key)?;
     let provable = work.can_run(component.platform);
-    let complete = |file: &BuiltFile| work.store().has(&file.blob) && !(provable && file.unproven.is_some());
+    let due = |file: &BuiltFile| provable && file.unproven.as_ref().is_some_and(|why| why.emulator);
+    let complete = |file: &BuiltFile| work.store().has(&file.blob) && !due(file);
     built.files.iter().all(complete).then_some(built)
 }
 
@@ -149,10 +168,17 @@ pub(super) async fn build(work: &Arc<Work>, index: usize, tools: Arc<Tools>) -> 
     let doing = format!("building {}", component.title());
     // A local file may change at any time: what is built and recorded is what was taken into the store.
     let local = match &component.way {
-        Way::File { path, .. } => {
-            let path = path.clone();
-            let taken =
-                work.on_cpu(&doing, move |work| Ok((path.display().to_string(), put_local(work.store(), &path)?)));
+        Way::File { path, pin, .. } => {
+            let (path, pin, name) = (path.clone(), pin.clone(), component.name.clone());
+            let taken = work.on_cpu(&doing, move |work| {
+                let blob = put_local(work.store(), &path)?;
+                let path = path.display().to_string();
+                match work.lock.inputs.get(&pin) {
+                    None => Err(Step::Unpinned),
+                    Some(pin) if pin.sha256 != blob.digest => Err(Step::OtherFile { path, name }),
+                    Some(_) => Ok((path, blob)),
+                }
+            });
             Some(taken.await?)
         }
         Way::Release { .. } | Way::Go { .. } | Way::Package { .. } => None,
@@ -261,6 +287,7 @@ async fn compile(
             tags: go.tags.clone(),
             stamps,
             modules: work.modules(go.module_proxy.as_deref()),
+            epoch: work.lock.epoch,
         };
         let toolchains = toolchains(&component, &tools);
         let built = gosource::build::build(work.store(), &toolchains?, &request, &tree, work.progress(), work.jobs())?;
@@ -336,7 +363,9 @@ fn describe(file: &crate::plan::File, program: Blob, shrunk: &Shrunk) -> BuiltFi
             _ => None,
         },
         unproven: match &shrunk.proof {
-            Proof::Unproven { reason } if packed => Some(reason.to_string()),
+            Proof::Unproven { reason } if packed => {
+                Some(Unproven { reason: reason.to_string(), emulator: matches!(reason, NotRun::NoEmulator { .. }) })
+            }
             _ => None,
         },
     }

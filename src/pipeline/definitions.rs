@@ -1,10 +1,15 @@
 //! Brings the matrix file and its definitions from the disk.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 use crate::{
+    binaries::upx::Level,
     host::files::{self, FileError},
-    matrix::{self, Definition, DefinitionKind, Matrix, Problems},
+    matrix::{self, Definition, DefinitionKind, Matrix, OverlayKind, Problems, Sink},
     plan::{InvalidLock, Lock},
 };
 
@@ -18,8 +23,13 @@ const LARGEST_LOCK: u64 = 64 << 20;
 pub enum LoadError {
     #[error("reading the matrix: there is no {}\n  help: run kletimg where the matrix file is, or name it with `--file`", path.display())]
     NoMatrix { path: PathBuf },
+    #[error(
+        "{source}\n  help: definitions are text files in TOML: name the matrix file with `--file`, or correct what {} is",
+        source.path.display()
+    )]
+    NotText { source: FileError },
     #[error(transparent)]
-    File(#[from] FileError),
+    File(FileError),
     #[error(transparent)]
     Problems(#[from] Problems),
     #[error("reading {}: {source}", path.display())]
@@ -40,7 +50,42 @@ pub fn load_matrix(path: &Path) -> Result<Matrix, LoadError> {
             definitions.extend(read_folder(&below.join(name), kind, prefix)?);
         }
     }
-    Ok(matrix::load(path, &text, &definitions)?)
+    let matrix = matrix::load(path, &text, &definitions)?;
+    check(&matrix)?;
+    Ok(matrix)
+}
+
+/// What the texts alone do not tell.
+fn check(matrix: &Matrix) -> Result<(), Problems> {
+    let sink = Sink::default();
+    if let Some(pack) = &matrix.file.pack
+        && let Err(error) = pack.value.parse::<Level>()
+    {
+        sink.report("invalid-value", &pack.at, error.to_string(), None);
+    }
+    let mut reported = BTreeSet::new();
+    let overlays = matrix.variants.values().flat_map(|variant| &variant.files);
+    for overlay in overlays.chain(matrix.bases.values().flat_map(|base| &base.files)) {
+        let OverlayKind::Source(source) = &overlay.kind else { continue };
+        let path = overlay.folder().join(source);
+        // A variant has the files of those that it extends.
+        if files::size(&path).is_none() && reported.insert(overlay.at.to_string()) {
+            let message = format!("there is no file {}", path.display());
+            let help = "`source` is a file, seen from the folder of this one".to_owned();
+            sink.report("missing-file", &overlay.at, message, Some(help));
+        }
+    }
+    sink.finish(Some(()))
+}
+
+impl From<FileError> for LoadError {
+    /// What is wrong with a file itself, and not with the disk that it is on, is for whoever wrote or named it.
+    fn from(source: FileError) -> Self {
+        match source.source.kind() {
+            ErrorKind::InvalidData | ErrorKind::IsADirectory | ErrorKind::FileTooLarge => Self::NotText { source },
+            _ => Self::File(source),
+        }
+    }
 }
 
 fn read_folder(folder: &Path, kind: DefinitionKind, prefix: &str) -> Result<Vec<Definition>, FileError> {

@@ -19,7 +19,7 @@ use crate::{
         },
         archive::{ArchiveError, materialise::MaterialiseError, select::SelectError},
         deb::units::UnitError,
-        fetch::FetchError,
+        fetch::{FetchError, Tried, Why},
         gosource::{build::GoError, toolchain::ToolchainError},
         store::StoreError,
     },
@@ -47,10 +47,15 @@ pub enum Step {
     #[error("it is not pinned in matrix.lock: run `kletimg matrix lock`, or leave `--locked` out")]
     Unpinned,
     #[error(
-        "{url} has no publisher's checksum file, and the lock does not pin it: write `checksum` beside its `url`, the URL of \
-         a checksum file or the digest itself as `sha256:...`"
+        "{path} is not what matrix.lock pins: pin it anew with `kletimg matrix lock --update {name}`, or leave `--locked` \
+         out"
     )]
-    NoChecksum { url: String },
+    OtherFile { path: String, name: String },
+    #[error(
+        "{url} has no publisher's checksum file, and the lock does not pin it: write `checksum` beside its `url` in {at}, the \
+         URL of a checksum file or the digest itself as `sha256:` and 64 hexadecimal digits"
+    )]
+    NoChecksum { url: String, at: String },
     #[error("reading the key of {at}: {source}")]
     Key { at: String, source: InvalidKey },
     #[error(transparent)]
@@ -91,7 +96,7 @@ pub enum Step {
     #[error(transparent)]
     Level(#[from] UnknownLevel),
     #[error(
-        "matrix.lock pins {name} {pinned}, on this machine is {found}, which makes other bytes: install {pinned}, declare it \
+        "matrix.lock pins {pinned}, on this machine is {found}, which makes other bytes: install {pinned}, declare it \
          under [toolchains.{name}], or run `kletimg matrix lock --update {name}`"
     )]
     OtherTool { name: ToolchainName, pinned: String, found: String },
@@ -132,6 +137,24 @@ impl PipelineError {
 
     pub const fn step(&self) -> &Step {
         &self.step
+    }
+
+    /// Which file could not be had, and why, where the reason has nothing to do with which file it is: a host that does not
+    /// answer, a store that cannot be written.
+    pub fn common(&self) -> Option<(&str, String)> {
+        let Step::Fetch(error) = self.step.as_ref() else { return None };
+        match error {
+            FetchError::Offline { what, .. } => Some((what, "offline".to_owned())),
+            FetchError::Failed { what, tried } => {
+                let reason = |tried: &Tried| match &tried.why {
+                    why @ (Why::Unreachable { .. } | Why::Tls { .. } | Why::NoCertificates) => Some(why.to_string()),
+                    _ => None,
+                };
+                let reasons = tried.iter().map(reason).collect::<Option<Vec<_>>>()?;
+                Some((what, reasons.join("\n")))
+            }
+            _ => None,
+        }
     }
 }
 

@@ -6,18 +6,19 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{Asking, PipelineError, Step, packages, tools, work::Work};
 use crate::{
-    base::{Blob, digest::NotADigest},
+    base::Blob,
+    host::files,
     inputs::{
-        fetch::{Checksum, Fetcher, Sum, mirrors},
+        fetch::{Checksum, FetchError, Fetcher, Sum, mirrors},
         gosource::toolchain::Search,
         store::Store,
     },
-    plan::{Input, Lock, Pin, Plan},
+    plan::{Input, LocalFile, Lock, Pin, Plan},
 };
 
 /// Pins every input of the plan that the lock does not pin yet, and chooses packages where it has none. All that fail
-/// are reported together.
-pub async fn pin(asking: Asking<'_>, plan: &Plan, mut lock: Lock) -> Result<Lock, Vec<PipelineError>> {
+/// are returned together, beside a lock with all that did not.
+pub async fn pin(asking: Asking<'_>, plan: &Plan, mut lock: Lock) -> (Lock, Vec<PipelineError>) {
     let fetcher = asking.fetcher;
     let missing = lock.missing(plan);
     let pinning = missing.into_iter().map(|input| async move { (input.url.clone(), pin_one(fetcher, input).await) });
@@ -32,20 +33,60 @@ pub async fn pin(asking: Asking<'_>, plan: &Plan, mut lock: Lock) -> Result<Lock
             Err(error) => failed.push(error),
         }
     }
+    failed.extend(tokio::task::block_in_place(|| pin_local(asking, plan, &mut lock)));
     failed.extend(packages::select(asking, plan, &mut lock).await);
-    if failed.is_empty() { Ok(lock) } else { Err(failed) }
+    (lock, failed)
+}
+
+/// Pins the local files that are not pinned, or have other bytes than those that are.
+fn pin_local(asking: Asking<'_>, plan: &Plan, lock: &mut Lock) -> Vec<PipelineError> {
+    let mut failed = Vec::new();
+    for file in plan.local_files() {
+        let blob = match files::blob(file.path) {
+            Ok(blob) => blob,
+            Err(error) => {
+                failed.push(PipelineError::new(format!("pinning {}", file.name), error.into()));
+                continue;
+            }
+        };
+        let pin = Pin { sha256: blob.digest, size: Some(blob.size), verified: "the file itself".to_owned() };
+        if let Some(before) = lock.inputs.insert(file.pin.to_owned(), pin)
+            && before.sha256 != blob.digest
+        {
+            asking
+                .progress
+                .note(&format!("{} has changed since it was locked and is pinned anew", file.path.display()));
+        }
+    }
+    failed
+}
+
+/// The local files of a plan that have other bytes than those that the lock pins.
+pub fn changed<'a>(plan: &'a Plan, lock: &Lock) -> Vec<LocalFile<'a>> {
+    let differs = |file: &LocalFile<'_>| {
+        let pin = lock.inputs.get(file.pin);
+        pin.is_some_and(|pin| files::blob(file.path).is_ok_and(|blob| blob.digest != pin.sha256))
+    };
+    plan.local_files().into_iter().filter(differs).collect()
 }
 
 async fn pin_one(fetcher: &Fetcher, input: &Input) -> Result<Pin, PipelineError> {
     let failed = |step: Step| PipelineError::new(format!("pinning {}", input.purpose), step);
     let Some(checksum) = &input.checksum else {
-        return Err(failed(Step::NoChecksum { url: input.url.clone() }));
+        return Err(failed(Step::NoChecksum { url: input.url.clone(), at: input.at.clone() }));
     };
-    let checksum = match checksum.strip_prefix("sha256:") {
-        Some(_) => Checksum::Given(Sum::Sha256(checksum.parse().map_err(|error: NotADigest| failed(error.into()))?)),
-        None => Checksum::File { url: checksum.clone() },
+    let checksum = match checksum.parse() {
+        Ok(digest) => Checksum::Given(Sum::Sha256(digest)),
+        Err(error) if checksum.starts_with("sha256:") => return Err(failed(Step::Digest(error))),
+        Err(_) => Checksum::File { url: checksum.clone() },
     };
-    let first = fetcher.first(&input.purpose, &input.url, &checksum).await?;
+    let first = fetcher.first(&input.purpose, &input.url, &checksum).await.map_err(|error| match error {
+        // What to do is to be done in the file.
+        FetchError::Checksum { .. } | FetchError::ChecksumNotText { .. } => {
+            PipelineError::new(input.at.clone(), error.into())
+        }
+        error => error.into(),
+    })?;
     Ok(Pin { sha256: first.blob.digest, size: Some(first.blob.size), verified: first.evidence.to_string() })
 }
 

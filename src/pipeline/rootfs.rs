@@ -19,12 +19,27 @@ const LARGEST_FILE: u64 = 64 << 20;
 
 /// The base's archive without what its definition removes.
 pub(super) fn base(work: &Work, base: &plan::Base, url: &str, blob: Blob) -> Result<Assembled, Step> {
-    let format = Format::of_name(url).unwrap_or(Format::Tar(archive::Compression::Gzip));
-    let limits = Limits { devices: Devices::Skip, ..Limits::default() };
-    let tree = archive::unpack(work.store(), &blob, format, &limits)?;
+    trimmed(work, base, &archive::unpack(work.store(), &blob, base_format(url), &BASE_LIMITS)?)
+}
+
+/// The same, where the archive was unpacked before: it need not be here, and is not read.
+pub(super) fn recorded_base(work: &Work, base: &plan::Base, url: &str) -> Result<Option<Assembled>, Step> {
+    let Some(pin) = work.lock.inputs.get(url) else { return Ok(None) };
+    let tree = archive::unpacked(work.store(), &pin.sha256, base_format(url), &BASE_LIMITS);
+    tree.map(|tree| trimmed(work, base, &tree)).transpose()
+}
+
+/// Limits of root file systems, which may have been packed with a `/dev`.
+const BASE_LIMITS: Limits = Limits { devices: Devices::Skip, ..Limits::DEFAULT };
+
+fn base_format(url: &str) -> Format {
+    Format::of_name(url).unwrap_or(Format::Tar(archive::Compression::Gzip))
+}
+
+fn trimmed(work: &Work, base: &plan::Base, tree: &Tree) -> Result<Assembled, Step> {
     let removed = work.matrix.bases.get(&base.name).map(|definition| &definition.remove);
     let removed: Vec<_> = removed.into_iter().flatten().map(|path| path.value.clone()).collect();
-    let tree = without(&tree, &removed, &format!("base {}", base.name))?;
+    let tree = without(tree, &removed, &format!("base {}", base.name))?;
     Ok(Assembled { bottom: vec![("base".to_owned(), tree)], ..Assembled::default() })
 }
 
@@ -87,8 +102,7 @@ fn overlay(store: &Store, files: &[Overlay], tag: &Tag) -> Result<Tree, Step> {
         let node = match &file.kind {
             OverlayKind::Text(text) => Node::File(Content::whole(store.put(text.as_bytes())?)),
             OverlayKind::Source(source) => {
-                let folder = file.at.source.path.parent().unwrap_or(std::path::Path::new(""));
-                let bytes = files::read(&folder.join(source), LARGEST_FILE)?;
+                let bytes = files::read(&file.folder().join(source), LARGEST_FILE)?;
                 Node::File(Content::whole(store.put(&bytes)?))
             }
             OverlayKind::Link(target) => Node::Symlink(target.clone()),

@@ -2,6 +2,7 @@
 
 use super::{components, packages, tools::Tools, work::Work};
 use crate::{
+    host::files,
     inputs::store::Store,
     matrix::BaseRoot,
     plan::{ComponentState, InputState, Lock, Omission, Plan, SelectionState, Stock},
@@ -24,6 +25,8 @@ pub fn stock(work: &Work) -> Stock {
              qemu-user-static; Alpine: qemu-{arch})"
         ));
     }
+    let missing = work.plan.local_files().into_iter().filter(|file| !files::exists(file.path));
+    warnings.extend(missing.map(|file| format!("{} is not there: {} is made of it", file.path.display(), file.name)));
     warnings.extend(packages::warnings(work));
     Stock {
         components,
@@ -55,7 +58,7 @@ fn left_out(work: &Work) -> Vec<Omission> {
 fn state(store: &Store, lock: &Lock, url: &str) -> InputState {
     match lock.inputs.get(url) {
         None => InputState::Unpinned,
-        Some(pin) => match store.blob(&pin.sha256) {
+        Some(pin) => match store.blob(&pin.sha256).filter(|blob| pin.size.is_none_or(|size| size == blob.size)) {
             Some(blob) => InputState::Here { size: blob.size },
             None => InputState::Pinned { size: pin.size },
         },

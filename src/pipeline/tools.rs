@@ -9,7 +9,10 @@ use crate::{
     host::files,
     inputs::{
         archive::{self, Devices, Format, Limits},
-        gosource::toolchain::{Go, Search, Zig},
+        gosource::{
+            toolchain::{Go, Search, Zig},
+            version::name_in_output,
+        },
         store::Store,
     },
     matrix::ToolchainName,
@@ -40,7 +43,7 @@ impl Tool {
     /// What of the program can change what it makes.
     pub(super) fn identity(&self) -> String {
         match self {
-            Self::Go(go) => format!("go {}", go.version_text),
+            Self::Go(go) => go.version_text.clone(),
             Self::Zig(zig) => format!("zig {}", zig.version),
             Self::Upx(upx) => format!("upx {} {}", upx.version, upx.digest),
         }
@@ -49,7 +52,7 @@ impl Tool {
     /// The program on the machine.
     fn find(name: ToolchainName, search: &Search, store: &Store) -> Result<Self, Step> {
         Ok(match name {
-            ToolchainName::Go => Self::Go(Go::find(search, None)?),
+            ToolchainName::Go => Self::Go(Go::find(search)?),
             ToolchainName::Zig => Self::Zig(Zig::find(search, store)?),
             ToolchainName::Upx => Self::Upx(Upx::find(&search.path)?),
         })
@@ -103,9 +106,15 @@ impl Tools {
             let tool = match &planned.input {
                 None => work.on_cpu(&doing, move |work| Tool::find(name, work.search(), work.store())).await?,
                 Some(input) => {
-                    let files = work.supply(&input.input).await?;
-                    let input = input.clone();
-                    work.on_cpu(&doing, move |work| unpack(work, name, &input, &files)).await?
+                    let known = input.clone();
+                    match work.on_cpu(&doing, move |work| unpacked(work, name, &known)).await? {
+                        Some(tool) => tool,
+                        None => {
+                            let files = work.supply(&input.input).await?;
+                            let input = input.clone();
+                            work.on_cpu(&doing, move |work| unpack(work, name, &input, &files)).await?
+                        }
+                    }
                 }
             };
             if planned.input.is_none() {
@@ -129,12 +138,19 @@ pub(super) fn found_versions(search: &Search, store: &Store, plan: &Plan) -> Vec
 }
 
 fn check_pinned(lock: &Lock, name: ToolchainName, tool: &Tool) -> Result<(), Step> {
-    match lock.tools.get(name.name()) {
+    // Locks of before have all that `go version` prints.
+    match lock.tools.get(name.name()).map(|pinned| name_in_output(pinned)) {
         Some(pinned) if pinned != tool.version() => {
-            Err(Step::OtherTool { name, pinned: pinned.clone(), found: tool.version().to_owned() })
+            let found = titled(name, tool.version());
+            Err(Step::OtherTool { name, pinned: titled(name, pinned), found })
         }
         _ => Ok(()),
     }
+}
+
+/// `zig 0.13.0`; Go has its name in its version.
+fn titled(name: ToolchainName, version: &str) -> String {
+    if version.contains(name.name()) { version.to_owned() } else { format!("{name} {version}") }
 }
 
 /// Where a tool is unpacked, and the digest of all that it is unpacked from.

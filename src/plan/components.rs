@@ -1,10 +1,13 @@
 //! Which way each component is obtained, with every placeholder filled and the reason in words.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::Path,
+};
 
 use super::{Check, Component, File, GoSource, Input, Selection, Supply, Tool, ToolInput, Way, request};
 use crate::{
-    base::{Platform, Version},
+    base::{Platform, TreePath, Version},
     matrix::{
         self, At, BaseRoot, DebianRoot, Fields, GoOrigin, Located, Matrix, Origin, Sink, Template, ToolchainName,
         ToolchainOrigin, Variant, WayKind,
@@ -214,7 +217,10 @@ impl<'a> Builder<'a> {
             }
             WayKind::File { path, member, folder } => {
                 let path = folder.join(self.fill(path, fields, &way.at)?);
-                Way::File { path, members: members(self, member)? }
+                let matrix = self.matrix.file.at.source.path.parent().unwrap_or(Path::new(""));
+                // Seen from the matrix file, because the lock holds wherever both are together.
+                let pin = format!("file:{}", path.strip_prefix(matrix).unwrap_or(&path).display());
+                Way::File { path, pin, members: members(self, member)? }
             }
             WayKind::Package { from, package, member } => {
                 let (base, root) = self.debian(from)?;
@@ -280,7 +286,7 @@ impl<'a> Builder<'a> {
                 let (base, root) = self.debian(from)?;
                 let names = packages.iter().map(|package| package.value.clone());
                 let input = Supply::Selection(self.ask(base, root, self.host, request::install(root, names)));
-                let program = self.fill(&declared.program, &fields, &declared.at)?;
+                let program = self.program(declared, &fields)?;
                 return Some(Tool { name, input: Some(ToolInput { version: format!("of {base}"), input, program }) });
             }
         };
@@ -291,9 +297,21 @@ impl<'a> Builder<'a> {
         };
         let version = self.fill(version, &fields, &declared.at)?;
         let fields = fields.with("version", &version);
-        let program = self.fill(&declared.program, &fields, &declared.at)?;
+        let program = self.program(declared, &fields)?;
         let input = self.input(origin, fields, &format!("toolchain {name} {version}"), &declared.at)?;
         Some(Tool { name, input: Some(ToolInput { version, input: Supply::Url(input), program }) })
+    }
+
+    /// Where a toolchain's program lies in what is unpacked. A version may have brought in what its file did not show.
+    fn program(&mut self, declared: &matrix::Toolchain, fields: &Fields) -> Option<String> {
+        let filled = self.fill(&declared.program, fields, &declared.at)?;
+        match TreePath::new(&filled) {
+            Ok(path) => Some(path.to_string()),
+            Err(error) => {
+                self.report_once("invalid-value", &declared.at, error.to_string(), "correct `program` or `version`");
+                None
+            }
+        }
     }
 
     /// Notes an input and returns its URL.
@@ -306,6 +324,7 @@ impl<'a> Builder<'a> {
                 url: url.clone(),
                 checksum: checksum.map_or(Some(None), |checksum| checksum.map(Some))?,
                 purpose: purpose.to_owned(),
+                at: at.to_string(),
             });
         }
         Some(url)

@@ -184,6 +184,8 @@ impl Lock {
     /// What of a plan is not pinned yet, in words.
     pub fn lacks(&self, plan: &Plan) -> Vec<String> {
         let mut lacks: Vec<_> = self.missing(plan).iter().map(|input| input.purpose.clone()).collect();
+        let local = plan.local_files().into_iter().filter(|file| !self.inputs.contains_key(file.pin));
+        lacks.extend(local.map(|file| format!("{} of {}", file.path.display(), file.name)));
         lacks.extend(self.unselected(plan).iter().map(|selection| selection.title()));
         lacks.dedup();
         lacks
@@ -217,9 +219,14 @@ impl Lock {
     /// Packages of one base are chosen from one state of its repositories: where one of them is to be chosen anew, all
     /// are.
     pub fn forget(&mut self, name: &str, plan: &Plan) -> usize {
-        let purposes: BTreeMap<_, _> = plan.inputs.iter().map(|input| (&input.url, &input.purpose)).collect();
+        let local = plan.local_files();
+        let purposes: BTreeMap<&str, &str> =
+            (plan.inputs.iter().map(|input| (input.url.as_str(), input.purpose.as_str())))
+                .chain(local.iter().map(|file| (file.pin, file.name)))
+                .collect();
         let before = self.inputs.len() + self.selections.len() + self.tools.len();
         let holds = |text: &String| has_word(text, name);
+        let is_of = |url: &str| purposes.get(url).is_some_and(|purpose| has_word(purpose, name));
         let chosen = self.selections.iter().filter(|((base, _, request), selected)| {
             holds(base) || request.iter().any(holds) || selected.packages.iter().any(holds)
         });
@@ -230,7 +237,7 @@ impl Lock {
             }
         }
         self.selections.retain(|(base, ..), _| !stale.contains(base));
-        self.inputs.retain(|url, _| !holds(url) && !purposes.get(url).is_some_and(|purpose| holds(purpose)));
+        self.inputs.retain(|url, _| !holds(url) && !is_of(url));
         self.tools.retain(|tool, _| !(name.is_empty() || tool == name));
         before - self.inputs.len() - self.selections.len() - self.tools.len()
     }
@@ -238,6 +245,7 @@ impl Lock {
     /// Drops the pins that neither a plan of the whole matrix nor its selections mention any more.
     pub fn tidy(&mut self, plan: &Plan) {
         let used: BTreeSet<String> = (plan.inputs.iter().map(|input| input.url.as_str()))
+            .chain(plan.local_files().into_iter().map(|file| file.pin))
             .chain(self.packages(plan))
             .chain(self.indexes(plan))
             .map(str::to_owned)

@@ -11,7 +11,10 @@ mod lock;
 mod request;
 mod stock;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::Serialize;
 
@@ -120,25 +123,23 @@ pub struct Check {
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Way {
     /// `members` are the paths in the archive, one for each file of the component.
-    Release {
-        input: String,
-        members: Vec<String>,
-    },
+    Release { input: String, members: Vec<String> },
     /// `packages` are Go packages, one for each file of the component.
-    Go {
-        input: Supply,
-        packages: Vec<String>,
-        source: GoSource,
-    },
+    Go { input: Supply, packages: Vec<String>, source: GoSource },
     /// `selection` is one package, in which the members lie.
-    Package {
-        selection: usize,
-        members: Vec<String>,
-    },
-    File {
-        path: PathBuf,
-        members: Vec<String>,
-    },
+    Package { selection: usize, members: Vec<String> },
+    /// `pin` is what the lock calls the file: `file:` and where it lies, seen from the matrix file.
+    File { path: PathBuf, pin: String, members: Vec<String> },
+}
+
+/// A file of this machine that a component is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct LocalFile<'a> {
+    /// What the lock calls it.
+    pub pin: &'a str,
+    pub path: &'a Path,
+    /// The component.
+    pub name: &'a str,
 }
 
 /// Bytes that a plan names before it is known which they are.
@@ -218,6 +219,9 @@ pub struct Input {
     pub checksum: Option<String>,
     /// What needs it, in words.
     pub purpose: String,
+    /// Where its URL stands, for messages.
+    #[serde(skip)]
+    pub at: String,
 }
 
 impl Component {
@@ -251,6 +255,19 @@ impl Tag {
 impl Plan {
     pub fn cells(&self) -> usize {
         self.tags.iter().map(|tag| tag.cells.len()).sum()
+    }
+
+    /// Every local file that some component is made of, each once.
+    pub fn local_files(&self) -> Vec<LocalFile<'_>> {
+        let mut files: Vec<LocalFile<'_>> = Vec::new();
+        for component in &self.components {
+            if let Way::File { path, pin, .. } = &component.way
+                && !files.iter().any(|known| known.pin == pin)
+            {
+                files.push(LocalFile { pin, path, name: &component.name });
+            }
+        }
+        files
     }
 
     /// Every program that some component needs, each once.

@@ -340,7 +340,7 @@ mod tests {
 
     #[test]
     fn native_is_the_platform_of_this_machine() {
-        assert_eq!("native".parse::<Platforms>().ok(), Platform::host().map(Platforms::One));
+        assert_eq!("native".parse::<Platforms>().ok(), Platform::host().map(Platforms::Native));
         assert_eq!("all".parse(), Ok(Platforms::All));
         assert!("other".parse::<Platforms>().is_err());
     }

@@ -68,7 +68,7 @@ pub(in crate::cli) enum ProgressMode {
     /// Bars on a terminal, plain lines elsewhere
     #[default]
     Auto,
-    /// One line when a piece of work ends
+    /// One line when a piece of work ends, or has taken ten seconds
     Plain,
     /// One JSON object per line
     Json,
@@ -117,6 +117,8 @@ pub(in crate::cli) fn platform(text: &str) -> Result<Platform, UnknownPlatform> 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cli) enum Platforms {
     All,
+    /// That of this machine.
+    Native(Platform),
     One(Platform),
 }
 
@@ -126,6 +128,8 @@ impl std::str::FromStr for Platforms {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "all" => Ok(Self::All),
+            // Checked against the matrix in another way than its name is.
+            "native" => platform(text).map(Self::Native),
             one => platform(one).map(Self::One),
         }
     }

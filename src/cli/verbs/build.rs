@@ -5,14 +5,17 @@ mod outputs;
 
 use std::{path::Path, process::ExitCode, sync::Arc};
 
-use super::super::{
-    args::{self, Network},
-    failure::Failure,
-    session::{Planned, Session, block_on},
+use super::{
+    super::{
+        args,
+        failure::Failure,
+        session::{Planned, Session, block_on},
+    },
+    locked::locked,
 };
 use crate::{
     base::{Epoch, size::Count},
-    pipeline::{self, Built, Work, locking},
+    pipeline::{self, Built},
     plan::Lock,
     report::SizeTable,
 };
@@ -44,62 +47,6 @@ pub(super) fn run(session: &Session, args: &args::Build) -> Result<ExitCode, Fai
         delivered
     })??;
     Ok(ExitCode::SUCCESS)
-}
-
-/// A run whose every input is pinned. What the lock did not pin yet is pinned and the lock written, unless that is
-/// forbidden.
-pub(super) async fn locked(
-    session: &Session,
-    planned: Planned,
-    file: &Path,
-    network: &Network,
-    locked: bool,
-    jobs: Option<u16>,
-) -> Result<Work, Failure> {
-    let lock = match pipeline::load_lock(file)? {
-        Some(lock) => lock,
-        None if locked => return Err(Failure::Unlocked { what: vec![format!("{} is not there", lock_name(file))] }),
-        None => Lock::new(first_epoch(session, &planned)),
-    };
-    let lacks = lock.lacks(&planned.plan);
-    if locked && !lacks.is_empty() {
-        return Err(Failure::Unlocked { what: lacks });
-    }
-    let lock = if locked { lock } else { pin(session, &planned, file, network, lock).await? };
-    session.work(planned, lock, network, jobs)
-}
-
-async fn pin(
-    session: &Session,
-    planned: &Planned,
-    file: &Path,
-    network: &Network,
-    lock: Lock,
-) -> Result<Lock, Failure> {
-    let before = lock.clone();
-    let fetcher = session.fetcher(&planned.matrix, network)?;
-    let asking = session.asking(&fetcher, &planned.matrix);
-    let lock = locking::pin(asking, &planned.plan, lock).await.map_err(Failure::Pins)?;
-    let lock = locking::pin_tools(&session.search(), &session.store, &planned.plan, lock);
-    if lock != before {
-        pipeline::save_lock(file, &lock)?;
-        session.progress.note(&format!(
-            "{} pins {} and {}",
-            lock_name(file),
-            Count(lock.inputs.len(), "input"),
-            Count(lock.tools.len(), "tool")
-        ));
-    }
-    Ok(lock)
-}
-
-pub(super) fn lock_name(file: &Path) -> String {
-    pipeline::lock_path(file).display().to_string()
-}
-
-/// The time of a new lock: what the environment or the matrix says, or now.
-pub(super) fn first_epoch(session: &Session, planned: &Planned) -> Epoch {
-    session.environment.epoch.or(planned.matrix.file.epoch).unwrap_or(session.environment.now)
 }
 
 fn show(session: &Session, built: &Built, dest: Option<&Path>) -> Result<(), Failure> {

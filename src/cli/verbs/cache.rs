@@ -59,6 +59,10 @@ fn verify(session: &Session) -> Result<ExitCode, Failure> {
     if !verified.damaged.is_empty() {
         let damaged = Count(verified.damaged.len(), "damaged file");
         super::print(&format!("{damaged} removed: the next build makes or downloads them again"))?;
+        let forgotten = Count(verified.forgotten, "result");
+        super::print(&format!(
+            "{forgotten} forgotten, which may have been made from them: the next build makes them anew"
+        ))?;
     }
     Ok(if verified.damaged.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
 }

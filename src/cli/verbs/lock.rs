@@ -1,6 +1,6 @@
 //! `kletimg matrix lock` and `kletimg matrix fetch`.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{path::Path, process::ExitCode, sync::Arc};
 
 use super::{
     super::{
@@ -8,7 +8,7 @@ use super::{
         failure::Failure,
         session::{Planned, Session, block_on},
     },
-    build::{first_epoch, lock_name, locked},
+    locked::{alone, first_epoch, lock_name, locked, whole},
 };
 use crate::{
     base::{
@@ -19,26 +19,41 @@ use crate::{
         self,
         locking::{self, Mirrored},
     },
-    plan::Lock,
+    plan::{LocalFile, Lock, Plan},
 };
 
 pub(super) fn lock(session: &Session, args: &args::Lock) -> Result<ExitCode, Failure> {
     let file = &args.matrix.file;
     // A lock pins the whole matrix: a filter here would make a lock that the next build has to complete.
     let planned = Planned::read(file, &args::Filter::default())?;
-    let existing = pipeline::load_lock(file)?;
-    let mut lock = existing.clone().unwrap_or_else(|| Lock::new(first_epoch(session, &planned)));
     if args.locked {
-        let lacks = match existing {
-            Some(_) => lock.lacks(&planned.plan),
-            None => vec![format!("{} is not there", lock_name(file))],
-        };
-        if !lacks.is_empty() {
-            return Err(Failure::Unlocked { what: lacks });
-        }
-        super::print(&format!("{} pins all of {}", lock_name(file), Count(planned.plan.inputs.len(), "input")))?;
-        return Ok(ExitCode::SUCCESS);
+        return check(file, &planned.plan);
     }
+    let lock = block_on(async {
+        let _alone = alone(session, file).await?;
+        pin(session, args, &planned).await
+    })??;
+    super::print(&format!("{} pins {}", lock_name(file), Count(lock.inputs.len(), "input")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether the lock pins everything, as it is.
+fn check(file: &Path, plan: &Plan) -> Result<ExitCode, Failure> {
+    let missing = || Failure::Unlocked { what: vec![format!("{} is not there", lock_name(file))] };
+    let lock = whole(pipeline::load_lock(file)?.ok_or_else(missing)?, plan)?;
+    let changed = locking::changed(plan, &lock);
+    if !changed.is_empty() {
+        let named = |file: &LocalFile<'_>| format!("{} of {} as it is now", file.path.display(), file.name);
+        return Err(Failure::Unlocked { what: changed.iter().map(named).collect() });
+    }
+    super::print(&format!("{} pins all of {}", lock_name(file), Count(plan.inputs.len(), "input")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn pin(session: &Session, args: &args::Lock, planned: &Planned) -> Result<Lock, Failure> {
+    let file = &args.matrix.file;
+    let existing = pipeline::load_lock(file)?;
+    let mut lock = existing.clone().unwrap_or_else(|| Lock::new(first_epoch(session, planned)));
     if let Some(name) = &args.update {
         let forgotten = lock.forget(name, &planned.plan);
         if forgotten == 0 && !name.is_empty() {
@@ -48,14 +63,16 @@ pub(super) fn lock(session: &Session, args: &args::Lock) -> Result<ExitCode, Fai
     }
     let fetcher = session.fetcher(&planned.matrix, &args.network)?;
     let asking = session.asking(&fetcher, &planned.matrix);
-    let lock = block_on(async { locking::pin(asking, &planned.plan, lock).await })?.map_err(Failure::Pins)?;
+    let (lock, failed) = locking::pin(asking, &planned.plan, lock).await;
     let mut lock = locking::pin_tools(&session.search(), &session.store, &planned.plan, lock);
+    // What was pinned is kept when something else could not be. What was to be pinned anew was forgotten before: there,
+    // the old lock is worth more than half of a new one.
+    let worth_keeping = failed.is_empty() || args.update.is_none() && !lock.inputs.is_empty();
     lock.tidy(&planned.plan);
-    if existing.as_ref() != Some(&lock) {
+    if worth_keeping && existing.as_ref() != Some(&lock) {
         pipeline::save_lock(file, &lock)?;
     }
-    super::print(&format!("{} pins {}", lock_name(file), Count(lock.inputs.len(), "input")))?;
-    Ok(ExitCode::SUCCESS)
+    if failed.is_empty() { Ok(lock) } else { Err(Failure::Pins(failed)) }
 }
 
 enum Fetched {

@@ -4,6 +4,7 @@ mod build;
 mod cache;
 mod image;
 mod lock;
+mod locked;
 mod login;
 mod plan;
 mod publish;

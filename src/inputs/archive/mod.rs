@@ -13,7 +13,7 @@ use std::{fmt, io};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    base::{Blob, Content, Entry, Node, Tree, TreePath, size::Bytes},
+    base::{Blob, Content, Digest, Entry, Node, Tree, TreePath, size::Bytes},
     host::files::FileError,
     inputs::store::{ActionKey, BlobWriter, Store, StoreError},
 };
@@ -119,14 +119,16 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// The largest honest archives are Kubernetes' server tarballs (1.2 GB), those with the most entries are toolchains
-    /// (30,000), and the densest are sources in xz (about 10 to 1); zeros in gzip come to 1030 to 1.
     fn default() -> Self {
-        Self { bytes: 4 << 30, ratio: 100, entries: 200_000, devices: Devices::Refuse }
+        Self::DEFAULT
     }
 }
 
 impl Limits {
+    /// The largest honest archives are Kubernetes' server tarballs (1.2 GB), those with the most entries are toolchains
+    /// (30,000), and the densest are sources in xz (about 10 to 1); zeros in gzip come to 1030 to 1.
+    pub const DEFAULT: Self = Self { bytes: 4 << 30, ratio: 100, entries: 200_000, devices: Devices::Refuse };
+
     const RATIO_FROM: u64 = 64 << 20;
 
     /// The bytes that an archive of this length may decompress to.
@@ -176,22 +178,31 @@ pub fn unpack(store: &Store, blob: &Blob, format: Format, limits: &Limits) -> Re
     if format == Format::Plain {
         return Ok(plain(blob));
     }
-    let key = ActionKey::new("unpack", FORMAT)
-        .field("archive", blob.digest)
-        .field("format", format)
-        .field("limits", format_args!("{limits:?}"));
-    let recorded = || store.recorded::<Record>(&key).filter(|record| store.has(&record.content));
-    if let Some(record) = recorded() {
-        return Ok(record.tree);
+    if let Some(tree) = unpacked(store, &blob.digest, format, limits) {
+        return Ok(tree);
     }
+    let key = key(&blob.digest, format, limits);
     let _lock = store.lock(&key)?;
-    if let Some(record) = recorded() {
-        return Ok(record.tree);
+    if let Some(tree) = unpacked(store, &blob.digest, format, limits) {
+        return Ok(tree);
     }
     let (content, tree) = Job { store, blob, format, limits }.read()?;
     let record = Record { content, tree };
     store.record(&key, &record)?;
     Ok(record.tree)
+}
+
+/// The tree of an archive that was unpacked before, for whoever need not have the archive itself.
+pub fn unpacked(store: &Store, archive: &Digest, format: Format, limits: &Limits) -> Option<Tree> {
+    let record = store.recorded::<Record>(&key(archive, format, limits))?;
+    store.has(&record.content).then_some(record.tree)
+}
+
+fn key(archive: &Digest, format: Format, limits: &Limits) -> ActionKey {
+    ActionKey::new("unpack", FORMAT)
+        .field("archive", archive)
+        .field("format", format)
+        .field("limits", format_args!("{limits:?}"))
 }
 
 fn plain(blob: &Blob) -> Tree {

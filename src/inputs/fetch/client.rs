@@ -86,7 +86,7 @@ fn authorities(options: &Options) -> Result<Vec<reqwest::Certificate>, FetchErro
     let mut certificates = Vec::new();
     for path in &options.ca_certificates {
         let invalid = |why: String| FetchError::CaCertificate { path: path.clone(), why };
-        let pem = files::read(path, LARGEST).map_err(FetchError::CaFile)?;
+        let pem = files::read_stream(path, LARGEST).map_err(FetchError::CaFile)?;
         let before = certificates.len();
         for der in CertificateDer::pem_slice_iter(&pem) {
             let der = der.map_err(|error| invalid(format!("is no PEM file: {error}")))?;

@@ -18,7 +18,8 @@ pub enum FetchError {
     #[error("fetching {what}: {}{}", places(tried), advice(tried))]
     Failed { what: String, tried: Vec<Tried> },
     #[error(
-        "fetching {what}: the checksum file {url}: {source}; name another one or write the digest in the matrix file"
+        "fetching {what}: the checksum file {url}: {source}; name another one as `checksum`, or write the digest itself there as \
+         `sha256:` and 64 hexadecimal digits"
     )]
     Checksum { what: String, url: String, source: ChecksumError },
     #[error("fetching {what}: the checksum file {url} is not text")]

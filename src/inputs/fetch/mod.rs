@@ -133,27 +133,47 @@ pub struct Fetcher {
     down: Mutex<BTreeSet<String>>,
     /// One lock per digest that is being fetched, so that nobody fetches it twice.
     fetching: Mutex<BTreeMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
+    /// What of the store was read in this run and has its digest.
+    sound: Mutex<BTreeSet<Digest>>,
 }
 
 impl Fetcher {
     pub fn new(store: Store, options: Options, progress: SharedProgress) -> Self {
         let permits = Semaphore::new(options.parallel.max(1));
-        let (down, fetching) = (Mutex::default(), Mutex::default());
-        Self { store, options, progress, permits, http: OnceLock::new(), down, fetching }
+        let (down, fetching, sound) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { store, options, progress, permits, http: OnceLock::new(), down, fetching, sound }
     }
 
     /// The file with this digest: from the store if it is there, whatever the URL; else from its mirrors and the URL.
     /// `what` names it for people. `size` in bytes, where it is pinned too.
     pub async fn pinned(&self, what: &str, url: &str, expected: Digest, size: Option<u64>) -> Result<Blob, FetchError> {
-        if let Some(blob) = self.store.blob(&expected) {
-            return Ok(blob);
-        }
         let alone = self.alone(expected);
         let _alone = alone.lock().await;
-        if let Some(blob) = self.store.blob(&expected) {
-            return Ok(blob);
+        let blob = match self.held(what, expected, size).await? {
+            Some(blob) => blob,
+            None => self.blob(what, url, Sum::Sha256(expected), size).await?,
+        };
+        self.sound.lock().unwrap_or_else(PoisonError::into_inner).insert(expected);
+        Ok(blob)
+    }
+
+    /// The store's copy. A disk may have damaged it since it was stored, so it is read when it is used first in a run;
+    /// one that has other bytes is removed, for another to be fetched.
+    async fn held(&self, what: &str, expected: Digest, size: Option<u64>) -> Result<Option<Blob>, FetchError> {
+        let Some(blob) = self.store.blob(&expected) else { return Ok(None) };
+        let is_whole = size.is_none_or(|size| size == blob.size);
+        if is_whole && self.sound.lock().unwrap_or_else(PoisonError::into_inner).contains(&expected) {
+            return Ok(Some(blob));
         }
-        self.blob(what, url, Sum::Sha256(expected), size).await
+        let _permit = self.permits.acquire().await;
+        let path = self.store.path(&expected);
+        let read = path.clone();
+        if is_whole && blocking(move || files::blob(&read)).await.is_ok_and(|read| read.digest == expected) {
+            return Ok(Some(blob));
+        }
+        files::remove(&path).map_err(StoreError::from)?;
+        self.progress.note(&format!("the store's copy of {what} was damaged and is fetched anew"));
+        Ok(None)
     }
 
     /// The file at a URL, verified by what its publisher or the matrix file says of it.

@@ -16,7 +16,7 @@ use super::{
     version::GoVersion,
 };
 use crate::{
-    base::{Blob, Digest, Platform, Tree, progress::Progress, size::Bytes},
+    base::{Blob, Digest, Epoch, Platform, Tree, progress::Progress, size::Bytes},
     host::{
         files::{self, FileError, Scratch},
         process::{self, ProcessError},
@@ -43,6 +43,8 @@ pub struct GoBuild {
     /// Values of string variables by their full names, such as `k8s.io/component-base/version.gitVersion`.
     pub stamps: BTreeMap<String, String>,
     pub modules: Modules,
+    /// What C is told to be the time that it is compiled at.
+    pub epoch: Epoch,
 }
 
 /// A program of the sources.
@@ -89,7 +91,8 @@ pub enum GoError {
     Stamp { name: String, value: String },
     #[error(
         "compiling {what} for {platform}: the sources need modules that are not in them, and no download is allowed: name a \
-         module proxy for them in matrix.toml, or take an archive with a vendor/ folder; the whole log is in {}\n{last}",
+         module proxy for them under [[way]] in the component's file, components/NAME.toml (`module-proxy = \
+         \"https://proxy.golang.org\"`), or take an archive with a vendor/ folder; the whole log is in {}\n{last}",
         log.display()
     )]
     ModulesMissing { what: String, platform: Platform, log: PathBuf, last: String },
@@ -104,11 +107,6 @@ pub enum GoError {
     Store(#[from] StoreError),
     #[error(transparent)]
     File(#[from] FileError),
-}
-
-/// The least Go that the sources ask for, so that a fitting one can be found.
-pub fn required_go(store: &Store, tree: &Tree, build: &GoBuild) -> Result<Option<GoVersion>, GoError> {
-    Ok(layout::inspect(store, tree, build.layout, build.import_path.as_deref())?.go)
 }
 
 impl GoBuild {
@@ -134,6 +132,8 @@ impl GoBuild {
             .field("layout", format!("{:?}", self.layout))
             .field("cgo", self.cgo)
             .field("tags", self.tags.join(","));
+        // Only C asks for the time.
+        let key = if self.cgo { key.field("epoch", self.epoch) } else { key };
         self.stamps.iter().fold(key, |key, (name, value)| key.field("stamp", name).field("value", value))
     }
 
@@ -199,7 +199,7 @@ pub fn build(
     }
 
     let root = files::canonical(store.root())?;
-    let placed = sources::place(store, &root, &build.source, tree, &inspected)?;
+    let placed = sources::place(store, &root, &build.source, tree, &inspected, progress)?;
     let scratch = store.scratch()?;
     let folders = Folders { scratch: files::canonical(scratch.path())?, store: root };
     prepare(&folders, zig)?;
@@ -224,10 +224,18 @@ pub fn build(
 
 /// Reads off the sources how to build them, and sees that they have the packages and that this Go can do it.
 fn fitting(store: &Store, toolchains: &Toolchains, build: &GoBuild, tree: &Tree) -> Result<Inspected, GoError> {
-    let inspected = layout::inspect(store, tree, build.layout, build.import_path.as_deref())?;
-    if let Some(required) = inspected.go.filter(|required| toolchains.go.version < *required) {
-        let found = vec![(toolchains.go.version, toolchains.go.program.clone())];
-        return Err(ToolchainError::GoTooOld { required, found }.into());
+    let go = &toolchains.go;
+    let mut inspected = layout::inspect(store, tree, build.layout, build.import_path.as_deref())?;
+    if let Some(required) = inspected.go.filter(|required| go.version < *required) {
+        return Err(ToolchainError::GoTooOld { required, found: go.version, program: go.program.clone() }.into());
+    }
+    // Older ones refuse `-mod=vendor` in a workspace: there, a vendor/ folder is that of the module beside go.work.
+    if inspected.mode == Mode::Workspace && inspected.vendored && go.version < GoVersion::new(1, 22) {
+        if layout::has(tree, inspected.top.as_deref(), "go.mod") {
+            inspected.mode = Mode::Module;
+        } else {
+            inspected.vendored = false;
+        }
     }
     for Package { name, path } in &build.packages {
         if let Some(folder) =
@@ -352,4 +360,49 @@ fn failure(build: &GoBuild, what: String, status: String, log: PathBuf) -> Resul
         return Ok(GoError::ModulesMissing { what, platform, log, last });
     }
     Ok(GoError::Compiler { what, platform, status, log, last })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        base::{Content, Entry, Node, TreePath},
+        inputs::gosource::toolchain::Go,
+    };
+
+    fn fits(version: GoVersion, files: &[(&str, &str)]) -> Inspected {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(folder.path());
+        let mut tree = Tree::new();
+        for (path, text) in files {
+            let content = Content::whole(store.put(text.as_bytes()).unwrap());
+            tree.insert(TreePath::new(path).unwrap(), Entry::new(0o644, Node::File(content)));
+        }
+        let go = Go { program: PathBuf::new(), root: PathBuf::new(), version, version_text: String::new() };
+        let build = GoBuild {
+            source: Digest::of(""),
+            platform: Platform::Amd64,
+            packages: Vec::new(),
+            import_path: Some("example.com/x".to_owned()),
+            layout: Layout::Auto,
+            cgo: false,
+            tags: Vec::new(),
+            stamps: BTreeMap::new(),
+            modules: Modules::InTree,
+            epoch: Epoch::default(),
+        };
+        fitting(&store, &Toolchains { go, zig: None }, &build, &tree).unwrap()
+    }
+
+    #[test]
+    fn a_workspace_has_its_modules_beside_it_since_1_22() {
+        let (workspace, vendored) = (("go.work", "go 1.18\n"), ("vendor/modules.txt", ""));
+        let files = [workspace, vendored, ("go.mod", "module example.com/x\n")];
+        for (minor, expected) in [(21, Mode::Module), (22, Mode::Workspace)] {
+            let found = fits(GoVersion::new(1, minor), &files);
+            assert_eq!((found.mode, found.vendored), (expected, true));
+        }
+        let found = fits(GoVersion::new(1, 21), &[workspace, vendored]);
+        assert_eq!((found.mode, found.vendored), (Mode::Workspace, false));
+    }
 }

@@ -13,7 +13,7 @@
 //! - `-O2 -s -fPIC -fno-lto` are a part of the compiler's name too, so that all of Go's calls have them, its probes of
 //!   what the linker can do among them. For each combination of them zig compiles a whole musl, which takes longer than
 //!   a small program; and sources that are linked at once, as in a probe, it would compile for link-time optimisation.
-//! - `-ffile-prefix-map` covers `__FILE__` in headers of the sources.
+//! - `-ffile-prefix-map` covers `__FILE__` in headers of the sources, `SOURCE_DATE_EPOCH` covers `__DATE__` and `__TIME__`.
 //!
 //! cgo programs are linked statically with zig's musl: they run on any base, and no `netgo` or `osusergo` is needed,
 //! as it is with a static glibc, because musl resolves names and users without loading libraries. Go's own resolver stays
@@ -160,7 +160,9 @@ impl Compile<'_> {
         let Some(zig) = self.zig else { return Vec::new() };
         let (name, target) = (compiler_name(zig), self.build.platform.zig_target());
         let always = format!("-target {target} -O2 -s -fPIC -fno-lto");
-        let map = format!("-O2 -ffile-prefix-map={}=.", self.placed.folder.display());
+        // The definition is for the caches of Go and zig, which do not know that the environment counts.
+        let epoch = self.build.epoch;
+        let map = format!("-O2 -ffile-prefix-map={}=. -DKLETIMG_EPOCH={epoch}", self.placed.folder.display());
         let cache = self.folders.store.join("zig");
         vec![
             ("CC", format!("{name} cc {always}").into()),
@@ -168,6 +170,7 @@ impl Compile<'_> {
             ("CGO_CFLAGS", map.clone().into()),
             ("CGO_CXXFLAGS", map.into()),
             ("CGO_LDFLAGS", "-O2".into()),
+            ("SOURCE_DATE_EPOCH", epoch.to_string().into()),
             ("ZIG_LOCAL_CACHE_DIR", cache.clone().into()),
             ("ZIG_GLOBAL_CACHE_DIR", cache.into()),
         ]

@@ -50,7 +50,8 @@ pub enum LayoutError {
     #[error("the source archive holds no files")]
     Empty,
     #[error(
-        "the sources have no go.mod that names their import path: name it in matrix.toml (`import-path = \"k8s.io/kubernetes\"`)"
+        "the sources have no go.mod that names their import path: write it under [[way]] in the component's file, \
+         components/NAME.toml (`import-path = \"k8s.io/kubernetes\"`)"
     )]
     NoImportPath,
     #[error("`{0}` is not an import path: write it as the sources import themselves, for example `k8s.io/kubernetes`")]

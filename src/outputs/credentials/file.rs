@@ -122,7 +122,7 @@ pub(super) fn host_of(key: &str) -> &str {
 }
 
 fn read_bytes(file: &Path) -> Result<Option<Vec<u8>>, CredentialsError> {
-    match files::read(file, LARGEST_FILE) {
+    match files::read_stream(file, LARGEST_FILE) {
         Ok(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => Ok(None),
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.is_not_found() => Ok(None),

@@ -175,10 +175,7 @@ const FORMAT: u32 = 1;
 /// Installs the packages of a lock into an empty tree, once: the result is recorded.
 pub(super) fn assemble(store: &Store, parts: &Parts<'_>) -> Result<Assembled, Step> {
     let keys = keyring(parts.definition, parts.root)?;
-    let applets = match &parts.root.applets {
-        Some(path) => files::read_text(&parts.definition.folder().join(&path.value), LARGEST_FILE)?,
-        None => String::new(),
-    };
+    let applets = applets(parts)?;
     let key = key(parts, &keys, &applets);
     if let Some(assembled) = store.recorded::<Assembled>(&key).filter(|assembled| assembled.is_whole(store)) {
         return Ok(assembled);
@@ -203,6 +200,19 @@ pub(super) fn assemble(store: &Store, parts: &Parts<'_>) -> Result<Assembled, St
     let assembled = trim(parts, installed)?;
     store.record(&key, &assembled)?;
     Ok(assembled)
+}
+
+/// The result, where it is recorded; `parts.files` need not be here.
+pub(super) fn recorded(store: &Store, parts: &Parts<'_>) -> Result<Option<Assembled>, Step> {
+    let key = key(parts, &keyring(parts.definition, parts.root)?, &applets(parts)?);
+    Ok(store.recorded::<Assembled>(&key).filter(|assembled| assembled.is_whole(store)))
+}
+
+fn applets(parts: &Parts<'_>) -> Result<String, Step> {
+    match &parts.root.applets {
+        Some(path) => Ok(files::read_text(&parts.definition.folder().join(&path.value), LARGEST_FILE)?),
+        None => Ok(String::new()),
+    }
 }
 
 /// A line of `etc/apk/repositories`.

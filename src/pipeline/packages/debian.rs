@@ -199,8 +199,7 @@ const FORMAT: u32 = 1;
 
 /// Puts the packages of a lock together, once: the result is recorded.
 pub(super) fn assemble(store: &Store, parts: &Parts<'_>) -> Result<Assembled, Step> {
-    let key = key(parts);
-    if let Some(assembled) = store.recorded::<Assembled>(&key).filter(|assembled| assembled.is_whole(store)) {
+    if let Some(assembled) = recorded(store, parts) {
         return Ok(assembled);
     }
     let setup = |brought: &dyn Fn(&TreePath) -> bool| Setup {
@@ -210,8 +209,13 @@ pub(super) fn assemble(store: &Store, parts: &Parts<'_>) -> Result<Assembled, St
     };
     let (assembled, names) = put_together(store, &parts.all.packages, parts.files, setup)?;
     let assembled = cut(parts, &names, &assembled)?;
-    store.record(&key, &assembled)?;
+    store.record(&key(parts), &assembled)?;
     Ok(assembled)
+}
+
+/// The result, where it is recorded; `parts.files` need not be here.
+pub(super) fn recorded(store: &Store, parts: &Parts<'_>) -> Option<Assembled> {
+    store.recorded::<Assembled>(&key(parts)).filter(|assembled| assembled.is_whole(store))
 }
 
 /// The tree of packages by URL, to be used from where it is written to: programs of the machine that builds, or files

@@ -117,21 +117,53 @@ pub(super) async fn fetch(work: &Work, base: &plan::Base) -> Result<Vec<Blob>, P
 
 /// Puts the packages of a base together, once: the result is recorded.
 pub(super) fn assemble(work: &Work, base: &plan::Base, files: &[Blob]) -> Result<Assembled, Step> {
-    let (Some(definition), Root::Packages { all, shared }) = (work.matrix.bases.get(&base.name), &base.root) else {
-        return Ok(Assembled::default());
+    match Parts::of(work, base, files)? {
+        None => Ok(Assembled::default()),
+        Some(Parts::Alpine(parts)) => alpine::assemble(work.store(), &parts),
+        Some(Parts::Debian(parts)) => debian::assemble(work.store(), &parts),
+    }
+}
+
+/// A base whose packages were put together before. They need not be here, and are not read.
+pub(super) fn recorded(work: &Work, base: &plan::Base) -> Result<Option<Assembled>, Step> {
+    let Root::Packages { all, .. } = base.root else { return Ok(None) };
+    let Some(selected) = work.lock.selected(&work.plan.selections[all]) else { return Ok(None) };
+    let pinned = |url: &String| {
+        let pin = work.lock.inputs.get(url)?;
+        Some(Blob { digest: pin.sha256, size: pin.size.unwrap_or_default() })
     };
-    let lock = |index: usize| work.lock.selected(&work.plan.selections[index]).ok_or(Step::Unpinned);
-    let (all, shared, request) = (lock(*all)?, lock(*shared)?, &work.plan.selections[*all].request);
-    match &definition.root {
-        BaseRoot::Archive(_) => Ok(Assembled::default()),
-        BaseRoot::Alpine(root) => alpine::assemble(
-            work.store(),
-            &alpine::Parts { definition, root, platform: base.platform, request, all, shared, files },
-        ),
-        BaseRoot::Debian(root) => debian::assemble(
-            work.store(),
-            &debian::Parts { definition, root, platform: base.platform, all, shared, files },
-        ),
+    let Some(files) = selected.packages.iter().map(pinned).collect::<Option<Vec<_>>>() else { return Ok(None) };
+    match Parts::of(work, base, &files)? {
+        None => Ok(None),
+        Some(Parts::Alpine(parts)) => alpine::recorded(work.store(), &parts),
+        Some(Parts::Debian(parts)) => Ok(debian::recorded(work.store(), &parts)),
+    }
+}
+
+/// What a base is put together from.
+enum Parts<'a> {
+    Alpine(alpine::Parts<'a>),
+    Debian(debian::Parts<'a>),
+}
+
+impl<'a> Parts<'a> {
+    /// `None` for a base that is not made of packages.
+    fn of(work: &'a Work, base: &plan::Base, files: &'a [Blob]) -> Result<Option<Self>, Step> {
+        let (Some(definition), Root::Packages { all, shared }) = (work.matrix.bases.get(&base.name), &base.root) else {
+            return Ok(None);
+        };
+        let lock = |index: usize| work.lock.selected(&work.plan.selections[index]).ok_or(Step::Unpinned);
+        let (all, shared, request) = (lock(*all)?, lock(*shared)?, &work.plan.selections[*all].request);
+        let platform = base.platform;
+        Ok(match &definition.root {
+            BaseRoot::Archive(_) => None,
+            BaseRoot::Alpine(root) => {
+                Some(Self::Alpine(alpine::Parts { definition, root, platform, request, all, shared, files }))
+            }
+            BaseRoot::Debian(root) => {
+                Some(Self::Debian(debian::Parts { definition, root, platform, all, shared, files }))
+            }
+        })
     }
 }
 
