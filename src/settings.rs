@@ -1,4 +1,4 @@
-//! What the user said and what the environment says, put together once. Nothing else reads the environment.
+//! What the environment says, read once. Nothing else of ours reads it; the HTTP library takes the proxy variables from it.
 
 use std::{
     env,
@@ -40,8 +40,6 @@ pub struct Environment {
     pub variables: Vec<(OsString, OsString)>,
     /// `KLETIMG_APT`, or `/etc/apt`: where the machine's apt has its sources and keys.
     pub apt: PathBuf,
-    /// `NO_COLOR` is set and not empty (<https://no-color.org>).
-    pub no_color: bool,
     /// `CI` is set: a log, not a person, reads the progress.
     pub ci: bool,
 }
@@ -83,7 +81,6 @@ impl Environment {
                 .map(|proxy| proxy.to_string_lossy().into_owned()),
             ca_certificates: set("SSL_CERT_FILE").map(PathBuf::from),
             apt: set("KLETIMG_APT").map_or_else(|| PathBuf::from("/etc/apt"), PathBuf::from),
-            no_color: set("NO_COLOR").is_some(),
             ci: set("CI").is_some(),
         })
     }
@@ -92,6 +89,12 @@ impl Environment {
     pub fn store(&self, named: Option<PathBuf>) -> Result<PathBuf, InvalidEnvironment> {
         named.or_else(|| self.cache.as_ref().map(|cache| cache.join("kletimg"))).ok_or(InvalidEnvironment::NoStore)
     }
+}
+
+/// Whether `NO_COLOR` is set and not empty (<https://no-color.org>). Asked for by itself: an environment that cannot be
+/// read is an error that is shown as well.
+pub fn no_color() -> bool {
+    env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 /// `REGISTRY_AUTH_FILE` alone where it is set (containers-auth.json(5)); otherwise `DOCKER_CONFIG` or `~/.docker`, then

@@ -37,11 +37,18 @@ const MODULES: [&str; 15] = [
 ];
 
 /// Crates and standard modules that have one home.
-const HOMES: [(&str, &[&str]); 8] = [
+const HOMES: [(&str, &[&str]); 15] = [
     ("std::fs", &["host"]),
     ("std::process::Command", &["host"]),
     ("std::env::var", &["settings"]),
     ("std::env::var_os", &["settings"]),
+    ("tokio::fs", &[]),
+    ("tokio::process", &[]),
+    ("tempfile", &["host"]),
+    ("rustix", &["host"]),
+    ("reqwest", &["inputs", "outputs"]),
+    ("bollard", &["outputs"]),
+    ("pgp", &["inputs"]),
     ("clap", &["cli"]),
     ("miette", &["cli"]),
     ("object", &["binaries"]),
@@ -65,11 +72,35 @@ fn imports_run_one_way() {
 #[test]
 fn what_has_one_home_is_used_only_there() {
     let mut wrong = Vec::new();
-    for (path, module, text) in sources() {
+    for (path, module, text) in sources().into_iter().filter(|(path, ..)| !path.ends_with("tests.rs")) {
         for (number, named) in paths(&text) {
             let home = HOMES.iter().find(|(name, _)| named == *name || named.starts_with(&format!("{name}::")));
             if let Some((name, homes)) = home.filter(|(_, homes)| !homes.contains(&&*module)) {
                 wrong.push(format!("{}:{number}: `{name}` belongs to {}", path.display(), homes.join(", ")));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "outside their home:\n{}", wrong.join("\n"));
+}
+
+/// What is named by its last words, after a `use` of the module above it.
+#[test]
+fn short_names_hide_nothing() {
+    let words: [(&str, &[&str]); 5] = [
+        ("env::var", &["settings"]),
+        ("env::set_var", &[]),
+        ("fs::File::", &["host"]),
+        ("fs::read", &["host"]),
+        ("Command::new(", &["host"]),
+    ];
+    let mut wrong = Vec::new();
+    for (path, module, text) in sources().into_iter().filter(|(path, ..)| !path.ends_with("tests.rs")) {
+        let code = text.lines().zip(1..).take_while(|(line, _)| !line.starts_with("#[cfg(test)]"));
+        let lines = code.filter(|(line, _)| !line.trim_start().starts_with("//"));
+        for (line, number) in lines {
+            for (word, homes) in words.iter().filter(|(word, homes)| line.contains(word) && !homes.contains(&&*module))
+            {
+                wrong.push(format!("{}:{number}: `{word}` belongs to {}", path.display(), homes.join(", ")));
             }
         }
     }

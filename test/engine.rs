@@ -127,18 +127,18 @@ async fn the_engine_has_what_was_loaded() {
     let Some(docker) = parts::program("docker") else { return };
     let (_folder, store) = store();
     let root = image::multi_arch(&store, u64::from(std::process::id()), 300_000);
-    let names = ["kletimg.test/engine:one", "kletimg.test/engine:also-one"];
-    let tags = names.map(|name| tag(name, &root));
+    let names = ["one", "also-one"].map(|name| format!("kletimg.test/engine-{}:{name}", std::process::id()));
+    let tags = [tag(&names[0], &root), tag(&names[1], &root)];
     let silent: SharedProgress = Arc::new(Silent);
     let loaded = engine.load(Arc::new(store.clone()), &tags, None, &silent).await.unwrap();
     assert_eq!(loaded.len(), 2);
 
     let docker = docker.to_string_lossy();
-    let said: Value = serde_json::from_str(&run(&docker, &["image", "inspect", names[0]])).unwrap();
+    let said: Value = serde_json::from_str(&run(&docker, &["image", "inspect", &names[0]])).unwrap();
     let manifest = for_platform(&store, &root, engine.platform).unwrap();
     assert_eq!(said[0]["Architecture"], engine.platform.go_arch());
     assert_eq!(said[0]["RootFS"]["Layers"].as_array().unwrap().len(), manifest.links.children().len() - 1);
-    run(&docker, &["image", "rm", names[0], names[1]]);
+    run(&docker, &["image", "rm", &names[0], &names[1]]);
 
     // One with damaged bytes is refused here, and the Engine gets none of it.
     let bad = [tag("kletimg.test/engine:bad", &image::multi_arch(&store, 99, 300_000))];
@@ -169,7 +169,7 @@ async fn an_engine_too_old_for_zstd_is_told_apart() {
 
 #[tokio::test]
 async fn an_engine_that_does_not_answer_is_named() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = support::free_port();
     for host in ["unix:///nowhere/docker.sock".to_owned(), format!("tcp://127.0.0.1:{port}")] {
         let error = Engine::connect(&host).await.err().unwrap();
         assert!(matches!(error, EngineError::Unreachable { .. }), "{error}");

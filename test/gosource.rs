@@ -106,7 +106,7 @@ fn output(store: &Store, program: &Blob, platform: Platform, args: &[&str]) -> O
         command.arg(&path);
         command
     };
-    let ended = command.args(args).output().unwrap();
+    let ended = support::run_new(command.args(args));
     assert!(ended.status.success(), "{platform}: {ended:?}");
     Some(String::from_utf8(ended.stdout).unwrap())
 }

@@ -495,7 +495,8 @@ mod downloads {
     fn options() -> Options {
         Options {
             proxies: Proxies::None,
-            stall_timeout: Duration::from_millis(400),
+            // Long enough for a busy machine to do something.
+            stall_timeout: Duration::from_millis(1500),
             first_pause: Duration::from_millis(5),
             retries: 3,
             ..Options::default()

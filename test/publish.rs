@@ -19,11 +19,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kletimg::base::Digest;
+use kletimg::{base::Digest, images::LayoutEntry, inputs::store::Store, outputs::layout};
 use serde_json::Value;
 use support::{
     fixture::{Fixture, fails, hex, peak, succeeds},
-    image::noise,
+    image::{self, noise},
     parts,
     registry::{Guard, RealRegistry},
 };
@@ -145,6 +145,49 @@ fn a_filter_chooses_what_is_pushed_and_must_fit_what_was_built() {
 }
 
 #[test]
+fn what_was_built_is_held_against_the_matrix_before_it_is_pushed() {
+    let Some(registry) = RealRegistry::start(Guard::Open) else { return };
+    let built = Built::new(&registry.host);
+    // What is built and what the matrix says are not quite the same.
+    built.fixture.edit("m/matrix.toml", "[\"1.26.0\"]", "[\"1.26.0\", \"1.27.0\"]");
+    let said = words(&succeeds(&mut built.kletimg(&["matrix", "push", "--dry-run"])));
+    assert!(
+        said.contains("warning: matrix.toml has tags that dist does not hold: ") && said.contains("v1.27.0-"),
+        "{said}"
+    );
+    built.fixture.edit("m/matrix.toml", "[\"1.26.0\", \"1.27.0\"]", "[\"1.26.0\"]");
+    let one = ["matrix", "build", "--variant", "plain", "--platform", "linux/arm64"];
+    let said = words(&succeeds(&mut built.fixture.mirrored(&one)));
+    assert!(said.contains("warning: dist holds what was built last, and no longer "), "{said}");
+    let said = words(&succeeds(&mut built.kletimg(&["matrix", "push", "-q", "--dry-run"])));
+    assert!(said.contains("was built without linux/amd64, linux/arm/v7"), "{said}");
+    // Of two places neither is guessed.
+    built.fixture.edit("m/matrix.toml", "/edge/kubelet", "/other/kubelet");
+    let message = fails(&mut built.kletimg(&["matrix", "push"]), 2);
+    assert!(message.contains("/edge/kubelet:") && message.contains("/other/kubelet:"), "{message}");
+    fails(&mut built.kletimg(&["matrix", "push", "-f", "absent.toml"]), 2);
+}
+
+#[test]
+fn a_dry_run_tells_of_every_tag_what_a_push_would_do() {
+    let Some(registry) = RealRegistry::start(Guard::Open) else { return };
+    let built = Built::new(&registry.host);
+    succeeds(&mut built.kletimg(&["matrix", "push", "--variant", "plain"]));
+    built.fixture.edit("m/variants/plain.toml", "hello", "bye");
+    built.fixture.build();
+    let output = built.kletimg(&["matrix", "push", "--dry-run", "--image-refs", "refs"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+    let ends = |end: &str| text(&output).lines().filter(|line| line.contains(end)).count();
+    assert_eq!((ends(" would be new"), ends(" would not be moved from sha256:")), (2, 1), "{}", text(&output));
+    assert!(!built.fixture.path("m/refs").exists(), "nothing is there that they would name");
+}
+
+/// Both streams.
+fn words(output: &Output) -> String {
+    format!("{}{}", text(output), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
 fn extra_tags_follow_the_newest() {
     let Some(registry) = RealRegistry::start(Guard::Open) else { return };
     let fixture = Fixture::new();
@@ -205,9 +248,14 @@ fn a_push_that_was_killed_is_completed_by_the_next() {
     }
     fixture.build();
     let built = Built { fixture, host: registry.host.clone() };
-    for wait in [50, 150, 400] {
+    let data = registry.folder.path().join("data");
+    let arrived = || kletimg::host::files::usage(&data).map_or(0, |usage| usage.size);
+    for more in [1, 8 << 20, 40 << 20] {
+        let before = arrived();
         let mut child = built.kletimg(&["matrix", "push", "-j", "1"]).stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(wait));
+        while arrived() < before + more && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         child.kill().unwrap();
         child.wait().unwrap();
         // Whatever was killed when: a tag that is there leads to a whole image.
@@ -590,10 +638,10 @@ fn static_kubelet(fixture: &Fixture, does: &str) -> Option<()> {
 
 /// A fixture whose plain image has a kubelet that does this, the client of the Engine, and the tag.
 fn in_the_engine(does: &str) -> Option<(Fixture, String, String)> {
-    let docker = engine()?;
-    let fixture = Fixture::new();
     // Tests at the same time have tags of their own.
     static BEFORE: AtomicUsize = AtomicUsize::new(0);
+    let docker = engine()?;
+    let fixture = Fixture::new();
     let name = format!("kletimg.invalid/test-{}-{}", std::process::id(), BEFORE.fetch_add(1, Ordering::Relaxed));
     fixture.edit("m/matrix.toml", "docker.io/example/kubelet", &name);
     static_kubelet(&fixture, does)?;
@@ -635,6 +683,35 @@ fn what_was_built_runs_in_the_engine() {
     let mut nobody = fixture.kletimg(&["matrix", "load"]);
     let message = fails(nobody.env("DOCKER_HOST", "unix:///nowhere/docker.sock"), 1);
     assert!(message.contains("DOCKER_HOST") && message.contains("/nowhere/docker.sock"), "{message}");
+}
+
+/// A layout of one image for this machine, with these bytes as its kubelet, under this tag.
+fn with_kubelet(fixture: &Fixture, tag: &str, kubelet: &[u8]) {
+    let store = Store::new(fixture.path("other-store"));
+    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    let layer = image::layer(&store, "usr/bin/kubelet", kubelet);
+    let root = image::index(&store, &[image::image(&store, arch, &[layer])]);
+    let entry = LayoutEntry { name: Some(tag.to_owned()), reference: None, root };
+    layout::add(&store, &fixture.path("m/other"), &store, &[entry]).unwrap();
+}
+
+#[test]
+fn a_smoke_test_believes_neither_a_wrong_tag_nor_a_broken_program() {
+    let Some((fixture, ..)) = in_the_engine("puts(\"Kubernetes v1.26.0\");") else { return };
+    let kubelet = fs::read(fixture.path("kubelet")).unwrap();
+    let cases: [(&str, &[u8], i32, &str); 5] = [
+        ("v1.26.0-alpine3.0", &kubelet, 0, "passed: Kubernetes v1.26.0"),
+        ("v1.99.0-alpine3.0", &kubelet, 3, "but the image is for 1.99.0"),
+        ("v1.26.00", &kubelet, 0, "compared with no version"),
+        ("v1.26.1", &kubelet, 3, "but the image is for 1.26.1"),
+        ("v1.26.0", b"neither a program nor a script", 3, "failed: it is no program that"),
+    ];
+    for (tag, kubelet, code, said) in cases {
+        with_kubelet(&fixture, tag, kubelet);
+        let output = with_engine(fixture.kletimg(&["image", "run", &format!("other:{tag}")])).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{tag}: {}", text(&output));
+        assert!(text(&output).contains(said), "{tag}: {}", text(&output));
+    }
 }
 
 /// What images the Engine has, by their digests.
@@ -721,7 +798,7 @@ fn the_engine_pulls_and_runs_what_was_pushed() {
     let Some(docker) = engine() else { return };
     let fixture = Fixture::new();
     fixture.edit("m/matrix.toml", "docker.io/example", &format!("{}/edge", registry.host));
-    if static_kubelet(&fixture, "1.26.0").is_none() {
+    if static_kubelet(&fixture, "puts(\"Kubernetes v1.26.0\");").is_none() {
         return;
     }
     let config = fixture.path("docker");
@@ -820,7 +897,6 @@ fn a_second_push_of_many_tags_is_quick_and_small() {
         began.elapsed()
     });
     let took = took.min().unwrap();
+    // How long is too long is for the benchmark to say.
     support::say(&format!("the second push of 15 tags took {:.2} s", took.as_secs_f64()));
-    // An unoptimised program on a machine that does other things too says nothing about this.
-    assert!(took < Duration::from_secs(1) || std::env::var_os("KLETIMG_BIN").is_none(), "it took {took:?}");
 }

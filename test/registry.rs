@@ -20,7 +20,7 @@ use kletimg::{
             Existing, Meter, Moved, PlannedTag, PushOptions, Pushed, Registry, RegistryError, Retry, Settings, plan,
             pull, push,
         },
-        source::{Source, SourceError, Tag, manifests},
+        source::{Source, SourceError, Tag, TagKind, manifests},
     },
 };
 use support::{
@@ -217,6 +217,45 @@ async fn an_upload_in_pieces_is_taken_by_the_real_registry() {
     let tags = [tag(&registry.host, "a/b:t", &root)];
     let pushed = push_all(&settings, &store, &tags, PushOptions::default()).await.unwrap();
     assert_eq!(pushed.sent, 5);
+}
+
+/// A proxy before a registry limits requests, 1 MiB being nginx's own limit.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_is_too_large_goes_in_pieces() {
+    let (_folder, store) = store();
+    let layer = image::layer(&store, "f", &noise(1, 2_500_000));
+    let root = image::index(&store, &[image::image(&store, "amd64", &[layer])]);
+    let limits = ["PUT", "PATCH"].map(|method| rule(method, "/uploads/", 99, Fault::LargerThan(1 << 20)));
+    let registry = LyingRegistry::start(limits.to_vec());
+    let tags = [tag(&registry.host, "a:t", &root)];
+    push_all(&quick(), &store, &tags, PushOptions::default()).await.unwrap();
+    assert_eq!(registry.count("PATCH", "/uploads/"), 4);
+    let state = registry.state();
+    assert!(state.tags_are_whole() && state.tags() == 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moving_tag_takes_nothing_from_those_who_follow_it() {
+    let (_folder, store) = store();
+    let image =
+        |architecture, seed| image::image(&store, architecture, &[image::layer(&store, "f", &noise(seed, 100))]);
+    let both = image::index(&store, &[image("amd64", 1), image("arm64", 2)]);
+    let newer = image::index(&store, &[image("amd64", 3), image("arm64", 4)]);
+    let less = image::index(&store, &[image("amd64", 5)]);
+    let registry = LyingRegistry::start(Vec::new());
+    let moving = |root| [Tag { kind: TagKind::Moving, ..tag(&registry.host, "a:latest", root) }];
+    for root in [&both, &newer] {
+        push_all(&quick(), &store, &moving(root), PushOptions::default()).await.unwrap();
+    }
+    let error = push_all(&quick(), &store, &moving(&less), PushOptions::default()).await.unwrap_err();
+    assert!(error.to_string().contains("it would lose linux/arm64") && error.exit_hint() == 3, "{error}");
+    let reference = &moving(&less)[0].reference;
+    let connected = Registry::connect(&quick(), &reference.repository).await.unwrap();
+    assert_eq!(connected.tag_digest(reference).await.unwrap(), Some(newer.digest));
+    let overwrite = PushOptions { existing: Existing::Overwrite, ..PushOptions::default() };
+    push_all(&quick(), &store, &moving(&less), overwrite).await.unwrap();
+    // More platforms than there were are no loss.
+    push_all(&quick(), &store, &moving(&both), PushOptions::default()).await.unwrap();
 }
 
 /// The rules, and whether a push under them ends well.
@@ -615,7 +654,7 @@ async fn what_is_pulled_is_checked_and_resumed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_is_not_there_is_told_at_once() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = support::free_port();
     let repository: Repository = format!("localhost:{port}/a").parse().unwrap();
     let error = Registry::connect(&quick(), &repository).await.err().unwrap();
     assert!(matches!(error, RegistryError::Unreachable { .. }), "{error}");

@@ -245,8 +245,11 @@ fn what_others_rightly_do_is_sound() {
         },
         ..Parts::with_config(|c| c["os"] = json!("windows"))
     };
+    let beside = [("kubelet", FILE, &*elf(62)), ("lib/old", FILE, &elf(3))];
     let cases = [
         ("links and whiteouts", Parts::with_tar(layer)),
+        ("a library of the forebear beside its own", Parts::with_tar(tar_of(&beside))),
+        ("an absolute path, as ko writes it", Parts::with_tar(tar_of(&[("/ko-app/app", FILE, b"1")]))),
         ("data for another machine", Parts::with_tar(data(&elf(183)))),
         ("Docker's own types", docker),
         ("a layer that is had elsewhere", foreign),
@@ -373,7 +376,42 @@ fn corruptions() -> Vec<(&'static str, Parts, Code)> {
             Code::PathDuplicate,
         ),
         ("a path above the root", Parts::with_tar(tar_of(&[("../a", FILE, b"1")])), Code::PathEscapes),
-        ("an absolute path", Parts::with_tar(tar_of(&[("/a", FILE, b"1")])), Code::PathEscapes),
+        ("a file below a file", Parts::with_tar(tar_of(&[("a", FILE, b"1"), ("a/b", FILE, b"2")])), Code::PathConflict),
+        (
+            "a file behind a link to a link to elsewhere",
+            Parts::with_tar(tar_of(&[
+                ("b", tar::EntryType::Symlink, b".."),
+                ("a", tar::EntryType::Symlink, b"b"),
+                ("a/x", FILE, b"1"),
+            ])),
+            Code::LinkEscapes,
+        ),
+        (
+            "a kubelet for the forebear",
+            Parts::with_tar(tar_of(&[("k", FILE, &elf(62)), ("kubelet", FILE, &elf(3))])),
+            Code::ElfMachine,
+        ),
+        ("only programs for the forebear", Parts::with_tar(tar_of(&[("a", FILE, &elf(3))])), Code::ElfMachine),
+        (
+            "layers that only some programs see",
+            Parts { manifest: |m| m["Layers"] = json!([]), ..sound() },
+            Code::DocumentMalformed,
+        ),
+        (
+            "a platform that only some programs see",
+            Parts {
+                index: |i| i["manifests"][0]["Platform"] = json!({ "architecture": "arm64", "os": "linux" }),
+                ..sound()
+            },
+            Code::DocumentMalformed,
+        ),
+        (
+            "an entrypoint that is no list",
+            Parts::with_config(|c| c["config"] = json!({ "Entrypoint": "/x" })),
+            Code::ConfigMalformed,
+        ),
+        ("a time that is none", Parts::with_config(|c| c["created"] = json!("yesterday")), Code::ConfigMalformed),
+        ("an empty index", Parts { index: |i| i["manifests"] = json!([]), ..sound() }, Code::ImageMissing),
         (
             "a long path above the root",
             Parts::with_tar(tar_of(&[("x", tar::EntryType::GNULongName, b"a/../../b\0"), ("a", FILE, b"1")])),

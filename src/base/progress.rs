@@ -10,6 +10,11 @@ pub trait Progress: Send + Sync {
 
     /// One line for the user that is neither a result nor an error.
     fn note(&self, line: &str);
+
+    /// One line about something that may not be what the user wants. It is shown also where progress is not.
+    fn warn(&self, line: &str) {
+        self.note(&format!("warning: {line}"));
+    }
 }
 
 /// A piece of work in progress.

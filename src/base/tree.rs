@@ -190,7 +190,7 @@ impl Tree {
     }
 }
 
-/// Removes everything below a folder from a map by path; the folder `` has everything below it. What lies below one folder
+/// Removes everything below a folder from a map by path; the folder of an empty name has everything below it. What lies below one folder
 /// lies side by side in the order of paths, so that this takes no longer than what is removed.
 pub fn remove_below<K: Ord + Clone + Borrow<str>, V>(entries: &mut BTreeMap<K, V>, folder: &str) {
     let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
@@ -213,7 +213,7 @@ mod tests {
     fn what_lies_below_a_folder_is_removed_and_nothing_beside_it() {
         let all = ["a", "a-b", "a.c/d", "a/1", "a/1/2", "a0", "b/a/1"];
         for (folder, left) in [("a", vec!["a", "a-b", "a.c/d", "a0", "b/a/1"]), ("", vec![]), ("c", all.to_vec())] {
-            let mut entries: BTreeMap<&str, ()> = all.into_iter().map(|path| (path, ())).collect();
+            let mut entries: BTreeMap<&str, usize> = all.into_iter().zip(0..).collect();
             remove_below(&mut entries, folder);
             assert_eq!(entries.into_keys().collect::<Vec<_>>(), left, "{folder}");
         }

@@ -11,7 +11,7 @@ use crate::{
     matrix::{Problem, Problems},
     outputs::{credentials::CredentialsError, layout::LayoutError, place::InvalidPlace},
     pipeline::{LoadError, PipelineError, publish::PublishError},
-    settings::InvalidEnvironment,
+    settings::{InvalidEnvironment, no_color},
 };
 
 /// Done, but a check found something.
@@ -95,7 +95,7 @@ impl Failure {
 /// editors and CI systems look for that.
 fn show_problems(problems: &Problems) {
     let terminal = std::io::stderr().is_terminal();
-    let theme = if terminal { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    let theme = if terminal && !no_color() { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let handler = GraphicalReportHandler::new_themed(theme).with_links(false);
     for problem in &problems.0 {
         let mut shown = String::new();

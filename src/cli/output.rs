@@ -1,6 +1,9 @@
 //! `-o type=oci,dest=dist`, as buildx writes it.
 
-use std::{path::PathBuf, str::FromStr};
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use crate::base::{Platform, platform::UnknownPlatform};
 
@@ -91,6 +94,18 @@ impl FromStr for Output {
 }
 
 impl Output {
+    /// The file or folder.
+    pub(super) fn dest(&self) -> Option<&Path> {
+        match self {
+            Self::Oci { dest }
+            | Self::OciArchive { dest }
+            | Self::Docker { dest, .. }
+            | Self::Tar { dest }
+            | Self::Dir { dest } => Some(dest),
+            Self::Registry => None,
+        }
+    }
+
     /// Whether it holds one image and not tags.
     pub(super) const fn is_single(&self) -> bool {
         matches!(self, Self::Tar { .. } | Self::Dir { .. })

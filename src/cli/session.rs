@@ -117,6 +117,7 @@ impl Session {
             insecure,
             authorities: authorities.collect::<Result<_, _>>()?,
             credentials: self.credentials(),
+            notes: registry::Notes::to(&self.progress),
             ..registry::Settings::default()
         })
     }

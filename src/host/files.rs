@@ -288,10 +288,11 @@ impl Write for Pending {
     }
 }
 
-/// Writes a small file whole: temporary name, fsync, rename. A file that already holds these bytes is left alone.
+/// Writes a small file whole: temporary name, fsync, rename. A file that already holds these bytes is left alone, but for
+/// its permissions.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
     if size(path) == Some(bytes.len() as u64) && read(path, bytes.len() as u64).is_ok_and(|old| old == bytes) {
-        return Ok(());
+        return if self::mode(path) == Some(mode) { Ok(()) } else { set_mode(path, mode) };
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut pending = Pending::new_in(folder)?;

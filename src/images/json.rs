@@ -155,6 +155,13 @@ pub(super) struct ManifestJson {
     pub(super) annotations: BTreeMap<String, String>,
 }
 
+/// The part that manifests and indexes have in common.
+#[derive(Deserialize)]
+pub(super) struct AnnotatedJson {
+    #[serde(default, deserialize_with = "null_as_empty")]
+    pub(super) annotations: BTreeMap<String, String>,
+}
+
 /// `config.md`, the image itself.
 #[derive(Serialize, Deserialize)]
 pub(super) struct ConfigJson {

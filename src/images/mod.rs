@@ -13,6 +13,7 @@ mod links;
 mod name;
 mod read;
 pub mod reference;
+mod spelling;
 
 use std::collections::BTreeMap;
 
@@ -29,11 +30,11 @@ pub use build::{
 pub use json::{Descriptor, DockerImage, OciPlatform};
 pub use links::Links;
 pub use name::{InvalidRefName, RefName};
-pub(crate) use read::LONGEST;
 pub use read::{
-    ConfigFacts, Description, Manifest, ReadError, check, read_config, read_description, read_docker_manifest,
-    read_index, read_manifest,
+    ConfigFacts, Description, Manifest, ReadError, check, read_annotations, read_config, read_description,
+    read_docker_manifest, read_index, read_manifest,
 };
+pub(crate) use read::{LONGEST, parse_config, words};
 
 /// Annotation keys. The `org.opencontainers` ones are pre-defined in `annotations.md`.
 pub mod annotation {

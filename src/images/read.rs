@@ -6,7 +6,8 @@ use serde::de::DeserializeOwned;
 
 use super::{
     Descriptor, DockerImage, OciPlatform,
-    json::{ConfigJson, DescriptionJson, IndexJson, ManifestJson},
+    json::{AnnotatedJson, ConfigJson, DescriptionJson, IndexJson, ManifestJson},
+    spelling,
 };
 use crate::base::{Blob, Digest};
 
@@ -96,7 +97,7 @@ pub fn read_manifest(bytes: &[u8]) -> Result<Manifest, ReadError> {
 
 pub fn read_config(bytes: &[u8]) -> Result<ConfigFacts, ReadError> {
     const DOCUMENT: &str = "image config";
-    let config: ConfigJson = parse(DOCUMENT, bytes)?;
+    let config: ConfigJson = parse_config(bytes)?;
     bounded(DOCUMENT, "diff_ids", config.rootfs.diff_ids.len(), MOST_LAYERS)?;
     words(&config.platform)?;
     Ok(ConfigFacts { platform: config.platform, diff_ids: config.rootfs.diff_ids })
@@ -104,27 +105,44 @@ pub fn read_config(bytes: &[u8]) -> Result<ConfigFacts, ReadError> {
 
 /// What a config tells people: labels, and for every layer who made it. Unlike [`read_config`], what is missing is empty.
 pub fn read_description(bytes: &[u8]) -> Result<Description, ReadError> {
-    const DOCUMENT: &str = "image config";
-    let config: DescriptionJson = parse(DOCUMENT, bytes)?;
+    let config: DescriptionJson = parse_config(bytes)?;
     let layers = config.history.unwrap_or_default().into_iter().filter(|entry| !entry.empty_layer);
     let labels = config.config.and_then(|config| config.labels).unwrap_or_default();
     Ok(Description { labels, layers: layers.map(|entry| entry.created_by.unwrap_or_default()).collect() })
 }
 
+/// What a manifest or an index says about itself.
+pub fn read_annotations(bytes: &[u8]) -> Result<BTreeMap<String, String>, ReadError> {
+    let document: AnnotatedJson = parse("manifest or index", bytes)?;
+    Ok(document.annotations)
+}
+
 /// The images of an archive of `docker save`.
 pub fn read_docker_manifest(bytes: &[u8]) -> Result<Vec<DockerImage>, ReadError> {
     const DOCUMENT: &str = "manifest of docker save";
-    let images: Vec<DockerImage> = parse(DOCUMENT, bytes)?;
+    let images: Vec<DockerImage> = parse_as(DOCUMENT, spelling::DOCKER, bytes)?;
     bounded(DOCUMENT, "images", images.len(), MOST_MANIFESTS)?;
     images.iter().try_for_each(|image| bounded(DOCUMENT, "layers", image.layers.len(), MOST_LAYERS))?;
     Ok(images)
 }
 
+/// Reads a manifest or an index into any type.
 pub(super) fn parse<T: DeserializeOwned>(document: &'static str, bytes: &[u8]) -> Result<T, ReadError> {
+    parse_as(document, spelling::MANIFEST, bytes)
+}
+
+/// Reads a config into any type.
+pub(crate) fn parse_config<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ReadError> {
+    parse_as("image config", spelling::CONFIG, bytes)
+}
+
+fn parse_as<T: DeserializeOwned>(document: &'static str, keys: &[&str], bytes: &[u8]) -> Result<T, ReadError> {
     if bytes.len() as u64 > LONGEST {
         return Err(ReadError::TooLong { document, size: bytes.len() as u64 });
     }
-    serde_json::from_slice(bytes).map_err(|reason| ReadError::Json { document, reason })
+    let wrong = |reason| ReadError::Json { document, reason };
+    spelling::check(bytes, keys).map_err(wrong)?;
+    serde_json::from_slice(bytes).map_err(wrong)
 }
 
 const fn schema(document: &'static str, version: u32) -> Result<(), ReadError> {
@@ -136,7 +154,7 @@ const fn bounded(document: &'static str, what: &'static str, count: usize, most:
 }
 
 /// Platforms are printed: nothing in them may move a terminal's cursor.
-fn words(platform: &OciPlatform) -> Result<(), ReadError> {
+pub(crate) fn words(platform: &OciPlatform) -> Result<(), ReadError> {
     let word = |text: &String| {
         (1..=32).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
     };

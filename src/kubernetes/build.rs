@@ -45,14 +45,6 @@ pub fn archived_commit(version_script: &str) -> Option<&str> {
     (commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(commit)
 }
 
-/// The build tags for a minor, unless the matrix says otherwise.
-///
-/// `providerless` leaves the cloud providers out (1.17 to 1.30; they are gone after that). `dockerless` (1.19 to 1.23)
-/// is not among them: it leaves out dockershim, which a node with Docker needs, so it is the matrix's choice.
-pub fn tags(version: &Version) -> Vec<&'static str> {
-    if version.major() == 1 && (17..=30).contains(&version.minor()) { vec!["providerless"] } else { Vec::new() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,14 +71,6 @@ mod tests {
         assert_eq!(archived_commit(&script), Some(commit));
         for other in ["", "KUBE_GIT_COMMIT='$Format:%H$'", "KUBE_GIT_COMMIT='faecb19'", "KUBE_GIT_COMMIT='"] {
             assert_eq!(archived_commit(other), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn providerless_is_a_tag_of_the_minors_that_know_it() {
-        for (minor, tags_of_it) in [(16, vec![]), (17, vec!["providerless"]), (30, vec!["providerless"]), (31, vec![])]
-        {
-            assert_eq!(tags(&Version::new(1, minor, 0)), tags_of_it, "1.{minor}");
         }
     }
 }

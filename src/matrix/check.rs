@@ -184,7 +184,9 @@ fn check_bases(matrix: &Matrix, names: &Names, sink: &Sink) {
         matrix.variants.values().map(|variant| matrix.image_of(variant)).chain([DEFAULT_IMAGE]).collect();
     let groups = || matrix.bases.values().flat_map(Base::groups);
     let is_image = |image: &&Located<String>| images.contains(image.value.as_str());
-    for image in groups().filter_map(|group| group.image.as_ref()).filter(|image| !is_image(image)) {
+    let of_files = matrix.bases.values().flat_map(|base| &base.files).filter_map(|file| file.image.as_ref());
+    let meant = groups().filter_map(|group| group.image.as_ref()).chain(of_files);
+    for image in meant.filter(|image| !is_image(image)) {
         let help = suggest(&image.value, images.iter().copied());
         let message = format!("no variant belongs to the image `{}`", image.value);
         sink.report("unknown-image", &image.at, message, Some(help));

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{
-    problem::At,
+    problem::{At, Located},
     read::{Table, Value},
 };
 use crate::base::{TreePath, VersionRange};
@@ -16,6 +16,8 @@ pub struct Overlay {
     /// Permission bits; `None` means 0644 for files and 0755 for folders.
     pub mode: Option<u32>,
     pub kubernetes: VersionRange,
+    /// Only for the tags of this image.
+    pub image: Option<Located<String>>,
     pub at: At,
 }
 
@@ -36,7 +38,8 @@ impl Overlay {
         let kind = read_kind(table);
         let mode = table.get("mode").and_then(|value| read_mode(&value));
         let kubernetes = table.parsed("kubernetes").unwrap_or_else(VersionRange::any);
-        Some(Self { path: path?.value, kind: kind?, mode, kubernetes, at: table.at().clone() })
+        let image = table.string("image");
+        Some(Self { path: path?.value, kind: kind?, mode, kubernetes, image, at: table.at().clone() })
     }
 
     /// The definition's folder, which `source` is relative to.

@@ -54,6 +54,11 @@ pub struct Opened {
 pub enum InvalidPlace {
     #[error("`{0}` has no path: write it after the colon, as in oci:dist:TAG")]
     NoPath(String),
+    #[error(
+        "`{transport}` is not a place that kletimg reads or writes: it takes oci:DIR:TAG, oci-archive:FILE, \
+         docker-archive:FILE and references to registries; `skopeo copy` brings images from {transport} to one of these"
+    )]
+    Transport { transport: &'static str },
     #[error(transparent)]
     Reference(#[from] InvalidReference),
 }
@@ -79,6 +84,9 @@ fn list(names: &[String]) -> String {
     if more == 0 { shown } else { format!("{shown} and {more} more") }
 }
 
+/// Other words of containers-transports(5). Taken for names of images they would be looked for on Docker Hub.
+const FOREIGN: [&str; 7] = ["docker-daemon:", "containers-storage:", "dir:", "sif:", "ostree:", "tarball:", "atomic:"];
+
 impl Place {
     /// Reads what was typed. Whether a text without a transport is a path depends on what is there.
     pub fn read(text: &str) -> Result<Self, InvalidPlace> {
@@ -96,6 +104,9 @@ impl Place {
         }
         if let Some(reference) = text.strip_prefix("docker://") {
             return Ok(Self::Registry(reference.parse()?));
+        }
+        if let Some(transport) = FOREIGN.into_iter().find(|foreign| text.starts_with(foreign)) {
+            return Err(InvalidPlace::Transport { transport });
         }
         let (path, name) = path_and_name(text);
         if files::size(&path).is_some() {
@@ -115,6 +126,16 @@ impl Place {
             return Ok(Self::Layout { folder: path, name });
         }
         Ok(Self::Registry(text.parse()?))
+    }
+
+    /// Whether it says which image is meant, and not only where images are.
+    pub fn names_one(&self) -> bool {
+        match self {
+            Self::Registry(_) => true,
+            Self::Layout { name, .. } | Self::OciArchive { name, .. } | Self::DockerArchive { name, .. } => {
+                name.is_some()
+            }
+        }
     }
 
     /// Opens what is on this machine.

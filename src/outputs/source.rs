@@ -88,7 +88,7 @@ impl fmt::Display for Found {
         match self {
             Self::Size(size) => write!(f, "it has {size}"),
             Self::More => f.write_str("it has more"),
-            Self::Digest(digest) => write!(f, "their digest is {digest}"),
+            Self::Digest(digest) => write!(f, "it has others, with the digest {digest}"),
         }
     }
 }

@@ -82,7 +82,12 @@ fn damage(error: &PublishError) -> Option<Code> {
     match error {
         PublishError::Open(
             OpenError::Layout(LayoutError::Version { .. } | LayoutError::Index { .. } | LayoutError::Name { .. })
-            | OpenError::Archive(ReadArchiveError::Document { .. } | ReadArchiveError::Missing { .. }),
+            | OpenError::Archive(
+                ReadArchiveError::Document { .. }
+                | ReadArchiveError::Missing { .. }
+                | ReadArchiveError::Contradiction { .. }
+                | ReadArchiveError::Renamed { .. },
+            ),
         ) => Some(Code::PlaceMalformed),
         // That it is a layout was seen before: what is missing is its index.
         PublishError::Open(OpenError::Layout(LayoutError::File(error))) if error.is_not_found() => {

@@ -3,7 +3,12 @@
 //! Which bytes travel is decided by the manifests alone, so that digests are the same on both sides; what is refused, such
 //! as moving a published tag, is refused before anything is sent.
 
-use std::{collections::BTreeMap, io, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::Path,
+    sync::Arc,
+};
 
 use super::Work;
 use crate::{
@@ -24,7 +29,7 @@ use crate::{
         inspect::InspectError,
         layout::{self, LayoutError},
         place::{InvalidPlace, OpenError, Opened, Place, called},
-        registry::{self, Moved, PlannedTag, PushOptions, Pushed, Registry, RegistryError, Remote, Settings},
+        registry::{self, Conflict, Moved, PlannedTag, PushOptions, Pushed, Registry, RegistryError, Remote, Settings},
         source::{Source, SourceError, Tag, TagKind},
     },
 };
@@ -108,6 +113,8 @@ pub struct Outcome {
     pub missing_bytes: u64,
     /// `None` of a dry run.
     pub pushed: Option<Pushed>,
+    /// Of a dry run: the tags that would not be moved.
+    pub refused: Vec<Conflict>,
 }
 
 /// Finds an image in a mirror of its registry, or else in the registry itself. What a mirror serves under a digest is
@@ -163,10 +170,12 @@ pub async fn push(
         missing: plan.missing().count(),
         missing_bytes: plan.missing_bytes(),
         pushed: None,
+        refused: plan.conflicts(),
     };
     if extent == Extent::DryRun {
         return Ok(outcome);
     }
+    plan.check()?;
     if outcome.missing > 0 {
         progress.note(&format!("{} blobs to send, {}", outcome.missing, Bytes(outcome.missing_bytes)));
     }
@@ -174,6 +183,17 @@ pub async fn push(
     outcome.tags.clone_from(&pushed.tags);
     outcome.pushed = Some(pushed);
     Ok(outcome)
+}
+
+/// Whether the registries can be reached and know us, before an hour of building: each is asked for one of the tags.
+pub async fn reach(settings: &Settings, tags: impl IntoIterator<Item = Reference>) -> Result<(), PublishError> {
+    let mut asked = BTreeSet::new();
+    for tag in tags {
+        if asked.insert(tag.repository.clone()) {
+            Registry::connect(settings, &tag.repository).await?.tag_digest(&tag).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Loads tags into the Docker Engine at `host`; gives the names and digests that it knows them by.

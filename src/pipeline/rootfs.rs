@@ -63,7 +63,7 @@ pub(super) fn assemble_cell(
         work.matrix.variants.get(&tag.variant).map(|variant| (format!("variant {}", tag.variant), &variant.files)),
     ];
     for (origin, files) in files.into_iter().flatten() {
-        let tree = overlay(work.store(), files, &tag.kubernetes)?;
+        let tree = overlay(work.store(), files, tag)?;
         parts.push(Part { layer: LayerName::new("configuration"), role: Role::Overlay, tree, origin });
     }
     parts.extend(enabled(work, tag, &parts)?);
@@ -92,10 +92,13 @@ fn enabled(work: &Work, tag: &Tag, parts: &[Part]) -> Result<Option<Part>, Step>
     Ok(Some(Part { layer: LayerName::new("configuration"), role: Role::Overlay, tree, origin }))
 }
 
-/// The tree of `[[files]]` for one Kubernetes version.
-fn overlay(store: &Store, files: &[Overlay], kubernetes: &crate::base::Version) -> Result<Tree, Step> {
+/// The tree of `[[files]]` for one tag.
+fn overlay(store: &Store, files: &[Overlay], tag: &Tag) -> Result<Tree, Step> {
     let mut tree = Tree::new();
-    for file in files.iter().filter(|file| file.kubernetes.contains(kubernetes)) {
+    let meant = |file: &&Overlay| {
+        file.kubernetes.contains(&tag.kubernetes) && file.image.as_ref().is_none_or(|image| image.value == tag.image)
+    };
+    for file in files.iter().filter(meant) {
         let node = match &file.kind {
             OverlayKind::Text(text) => Node::File(Content::whole(store.put(text.as_bytes())?)),
             OverlayKind::Source(source) => {

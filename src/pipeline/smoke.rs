@@ -15,7 +15,7 @@ use super::{
     publish::{PublishError, blocking},
 };
 use crate::{
-    base::{Platform, progress::SharedProgress, text::says},
+    base::{Platform, Version, progress::SharedProgress, text::says},
     binaries::prove::Emulators,
     images::{PlatformImage, annotation},
     outputs::{
@@ -47,8 +47,8 @@ pub struct Smoke {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum Outcome {
-    /// It printed this.
-    Passed { printed: String },
+    /// It printed this. `version` is what that was compared with, if anything.
+    Passed { printed: String, version: Option<String> },
     /// It ran, and what it did is wrong.
     Failed { reason: String },
     /// It was not run.
@@ -148,7 +148,7 @@ impl Smoking<'_> {
         let mut found = Vec::new();
         let mut failed = None;
         for (path, args, of_tag) in programs {
-            match self.try_program(&path, args, version.as_deref().filter(|_| of_tag)).await {
+            match self.try_program(&path, args, version.as_ref().filter(|_| of_tag)).await {
                 Ok(outcome) => found.push(smoke(&path, outcome)),
                 Err(error) => {
                     failed = Some(error);
@@ -164,8 +164,10 @@ impl Smoking<'_> {
         }
     }
 
-    /// The known programs in the image with their paths, and the version that the image says it has.
-    async fn programs(&self) -> Result<(Vec<(String, &'static [&'static str], bool)>, Option<String>), PublishError> {
+    /// The known programs in the image with their paths, and the version that they must print: that of the tag, or else
+    /// what the image says it has.
+    async fn programs(&self) -> Result<(Vec<(String, &'static [&'static str], bool)>, Option<Version>), PublishError> {
+        let of_tag = self.examined.entry.name.as_deref().and_then(version_of_tag);
         let (source, image) = (self.examined.source.clone(), self.image.clone());
         blocking("reading layers", move || {
             let failed = |error| inspected("the image", error);
@@ -182,7 +184,8 @@ impl Smoking<'_> {
                     known(&file.path).map(|(_, args, of_tag)| (format!("/{}", file.path), args, of_tag))
                 })
                 .collect();
-            Ok((programs, labels.get(annotation::VERSION).cloned()))
+            let of_label = labels.get(annotation::VERSION).and_then(|text| version(text));
+            Ok((programs, wanted(of_tag, of_label)))
         })
         .await
     }
@@ -195,7 +198,7 @@ impl Smoking<'_> {
         loaded.map(drop).map_err(Into::into)
     }
 
-    async fn try_program(&self, path: &str, args: &[&str], version: Option<&str>) -> Result<Outcome, PublishError> {
+    async fn try_program(&self, path: &str, args: &[&str], version: Option<&Version>) -> Result<Outcome, PublishError> {
         let command: Vec<&str> = std::iter::once(path).chain(args.iter().copied()).collect();
         let Names { image, container } = self.names;
         let mut ran = self.engine.run(image, container, &command, None).await?;
@@ -203,6 +206,11 @@ impl Smoking<'_> {
             ran = self.engine.run(image, container, &command, self.emulator).await?;
         }
         Ok(match ran {
+            Ran::NotStarted { reason } => Outcome::Failed { reason: format!("it cannot be started: {reason}") },
+            // Whoever runs this platform does not take the program for one of it.
+            Ran::ExecFormat if self.platform == self.engine.platform || self.emulator.is_some() => Outcome::Failed {
+                reason: format!("it is no program that {} can run: cut short, or for another machine", self.platform),
+            },
             Ran::ExecFormat => Outcome::NotRun {
                 reason: format!(
                     "the Engine's machine does not run {}: install binfmt_misc support or qemu-{}-static",
@@ -211,15 +219,35 @@ impl Smoking<'_> {
                 ),
             },
             Ran::Ended { code: 0, output } => match version {
-                Some(version) if !says(&output, version) => Outcome::Failed {
+                Some(version) if !says(&output, &version.to_string()) => Outcome::Failed {
                     reason: format!("it prints `{}`, but the image is for {version}", first_line(&output)),
                 },
-                _ => Outcome::Passed { printed: first_line(&output) },
+                version => Outcome::Passed { printed: first_line(&output), version: version.map(ToString::to_string) },
             },
             Ran::Ended { code, output } => {
                 Outcome::Failed { reason: format!("it ended with exit code {code}: {}", last_line(&output)) }
             }
         })
+    }
+}
+
+fn version(text: &str) -> Option<Version> {
+    text.strip_prefix('v').unwrap_or(text).parse().ok()
+}
+
+/// The version that a tag such as `v1.26.0-alpine3.22` or `kube-proxy:1.26.0` begins with; `latest` and `v1.26` say none.
+fn version_of_tag(name: &str) -> Option<Version> {
+    let tag = name.rsplit([':', '/']).next().unwrap_or(name);
+    version(tag.split(['-', '_']).next().unwrap_or(tag))
+}
+
+/// What the programs of an image must print. A tag counts more than a label, which is copied along when an image is given
+/// a wrong name; what a tag leaves open, whether `1.36.0-rc.1` is a candidate or a base called `rc.1`, its label says.
+fn wanted(of_tag: Option<Version>, of_label: Option<Version>) -> Option<Version> {
+    let release = |version: &Version| (version.minor_line(), version.patch());
+    match (of_tag, of_label) {
+        (Some(tag), Some(label)) if release(&tag) == release(&label) => Some(label),
+        (tag, label) => tag.or(label),
     }
 }
 
@@ -229,4 +257,28 @@ fn first_line(text: &str) -> String {
 
 fn last_line(text: &str) -> String {
     text.lines().next_back().unwrap_or("it said nothing").chars().take(300).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_says_its_version_or_none() {
+        for name in ["v1.26.0-alpine3.22", "kube-proxy:v1.26.0", "docker.io/x/kubelet:1.26.0-cni-debian12", "v1.26.0"] {
+            assert_eq!(version_of_tag(name), Some(Version::new(1, 26, 0)), "{name}");
+        }
+        for name in ["latest", "v1.26", "v1.26-cni", "", "alpine3.22"] {
+            assert_eq!(version_of_tag(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_tag_is_not_made_right_by_its_label() {
+        let (one, other) = (version("v1.26.0"), version("1.26.1"));
+        let candidate = version("1.26.0-rc.1");
+        assert_eq!(wanted(one.clone(), other.clone()), one);
+        assert_eq!(wanted(one, candidate.clone()), candidate);
+        assert_eq!(wanted(None, other.clone()), other);
+    }
 }

@@ -16,6 +16,8 @@ pub enum Fault {
     Answer(u16, &'static str, String),
     /// This status before the body is read, and the connection closed.
     Early(u16),
+    /// 413 for bodies of more bytes, as a proxy answers once it has read the head.
+    LargerThan(usize),
     /// The connection is closed after so many bytes of the body, which the registry keeps.
     DropAfter(usize),
     /// The connection is closed when all is done, before the answer.
@@ -140,6 +142,7 @@ impl LyingRegistry {
         let mut body = vec![0; wanted];
         reader.read_exact(&mut body).ok()?;
         let mut answer = match &fault {
+            Some(Fault::LargerThan(most)) if request.length > *most => answer(413, &[], b""),
             Some(Fault::Answer(status, header, value)) => answer(*status, &[(*header, value.as_str())], b""),
             Some(Fault::DropAfter(_)) => {
                 if let Some(upload) = self.state().uploads.get_mut(&request.path) {

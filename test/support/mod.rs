@@ -57,6 +57,33 @@ pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
+/// A port where nobody listens, and that no other test will take: below those that the system gives out by itself.
+pub fn free_port() -> u16 {
+    use std::sync::atomic::{AtomicU16, Ordering};
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 10_000 + u16::try_from(std::process::id() % 200).unwrap() * 100;
+    loop {
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed) % 100;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// Runs a program that was just written. A thread that starts another one at the same moment holds it open for writing for
+/// an instant, in which it cannot be run.
+pub fn run_new(command: &mut std::process::Command) -> std::process::Output {
+    for _ in 0..1000 {
+        match command.output() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+            ended => return ended.unwrap(),
+        }
+    }
+    panic!("{command:?} stays busy");
+}
+
 /// A folder of the checkout.
 pub fn checkout() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -1,7 +1,7 @@
 //! The real registry of Debian's package docker-registry, on this machine, for the life of a value.
 
 use std::{
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -50,8 +50,8 @@ impl RealRegistry {
             missing.is_none().then_some(()),
             &format!("`{}` is not on PATH", missing.unwrap_or_default()),
         )?;
-        // The registry cannot be asked which port it chose; another program may take this one first, but seldom does.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        // The registry cannot be asked which port it chose.
+        let port = super::free_port();
         let data = data.unwrap_or_else(|| folder.path().join("data"));
         let maintenance = if guard == Guard::ReadOnly { ", maintenance: {readonly: {enabled: true}}" } else { "" };
         let mut config = format!(
@@ -76,9 +76,11 @@ impl RealRegistry {
             .stderr(log)
             .spawn()
             .unwrap();
-        let registry = Self { process, folder, host: format!("localhost:{port}") };
+        let mut registry = Self { process, folder, host: format!("localhost:{port}") };
         let began = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            let ended = registry.process.try_wait().unwrap();
+            assert!(ended.is_none(), "docker-registry ended: {}", registry.log());
             assert!(began.elapsed() < Duration::from_secs(30), "docker-registry does not start: {}", registry.log());
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -158,8 +158,7 @@ impl Server {
 
 /// An address where nobody listens.
 pub fn nobody() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
+    format!("http://127.0.0.1:{}", super::free_port())
 }
 
 async fn serve(mut stream: TcpStream, state: &State) -> std::io::Result<()> {
@@ -231,7 +230,7 @@ async fn write(mut stream: TcpStream, asked: &Asked, reply: &Reply) -> std::io::
         Ends::Properly | Ends::CutAfter(_) => stream.shutdown().await,
         Ends::ResetAfter(_) => {
             // What was sent must arrive before the reset throws it away.
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
             stream.set_zero_linger()
         }
         Ends::StallsAfter(_) => {

@@ -70,7 +70,7 @@ pub(in crate::cli) struct Ls {
     /// A layout with a tag (dist:TAG), oci-archive:FILE, docker-archive:FILE, or a reference to a registry
     pub(in crate::cli) image: String,
     /// Which platform [default: that of this machine, or the only one]
-    #[arg(long, value_name = "OS/ARCH")]
+    #[arg(long, value_name = "OS/ARCH", value_parser = super::platform)]
     pub(in crate::cli) platform: Option<Platform>,
     /// What to list
     #[arg(long, value_enum, default_value_t)]
@@ -110,7 +110,7 @@ pub(in crate::cli) struct Diff {
     /// The newer image
     pub(in crate::cli) b: String,
     /// Which platform [default: that of this machine, or the only one]
-    #[arg(long, value_name = "OS/ARCH")]
+    #[arg(long, value_name = "OS/ARCH", value_parser = super::platform)]
     pub(in crate::cli) platform: Option<Platform>,
     #[arg(long, value_enum, default_value_t)]
     pub(in crate::cli) format: ResultFormat,
@@ -125,9 +125,9 @@ pub(in crate::cli) struct Copy {
     /// Where it goes
     pub(in crate::cli) to: String,
     /// Which platform an archive for Docker holds [default: that of this machine]
-    #[arg(long, value_name = "OS/ARCH")]
+    #[arg(long, value_name = "OS/ARCH", value_parser = super::platform)]
     pub(in crate::cli) platform: Option<Platform>,
-    /// Move a tag that exists with another digest
+    /// Move a tag of a registry that exists with another digest; names in layouts move, and archives are replaced, without it
     #[arg(long)]
     pub(in crate::cli) overwrite: bool,
     #[command(flatten)]
@@ -139,7 +139,7 @@ pub(in crate::cli) struct Run {
     /// A layout with a tag, an archive, or a reference to a registry
     pub(in crate::cli) image: String,
     /// Only these platforms (comma or repeated) [default: all of the image]
-    #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
+    #[arg(long, value_name = "OS/ARCH", value_delimiter = ',', value_parser = super::platform)]
     pub(in crate::cli) platform: Vec<Platform>,
     #[arg(long, value_enum, default_value_t)]
     pub(in crate::cli) format: ResultFormat,

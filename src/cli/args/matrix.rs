@@ -172,7 +172,7 @@ pub(in crate::cli) struct Load {
     #[arg(short = 'o', long, default_value = layout::DEFAULT_FOLDER, value_name = "DIR")]
     pub(in crate::cli) dest: PathBuf,
     /// The platform to load [default: that of the Engine's machine]
-    #[arg(long, value_name = "OS/ARCH")]
+    #[arg(long, value_name = "OS/ARCH", value_parser = super::platform)]
     pub(in crate::cli) platform: Option<Platform>,
     #[arg(long, value_enum, default_value_t)]
     pub(in crate::cli) format: ResultFormat,
@@ -235,6 +235,13 @@ pub(in crate::cli) struct MatrixFile {
     /// The matrix file
     #[arg(short, long, value_name = "FILE", default_value = "matrix.toml")]
     pub(in crate::cli) file: PathBuf,
+}
+
+impl MatrixFile {
+    /// Whether nobody named another file.
+    pub(in crate::cli) fn is_default(&self) -> bool {
+        self.file == std::path::Path::new("matrix.toml")
+    }
 }
 
 /// Which cells of a matrix.

@@ -15,8 +15,8 @@ use crate::{
 
 pub(in crate::cli) use image::{Copy, Cost, Diff, Image, Ls, Reading, Run, Sizes, Verify};
 pub(in crate::cli) use matrix::{
-    Build, Fetch, Filter, Load, Lock, Matrix, Network, Plan, PlanFormat, Publish, Push, ResultFiles, ResultFormat,
-    TagFilter,
+    Build, Fetch, Filter, Load, Lock, Matrix, MatrixFile, Network, Plan, PlanFormat, Publish, Push, ResultFiles,
+    ResultFormat, TagFilter,
 };
 pub(in crate::cli) use registry::{CaCertificates, Login, Logout, Registries};
 
@@ -33,7 +33,12 @@ pub(in crate::cli) use registry::{CaCertificates, Login, Logout, Registries};
   kletimg image verify registry.example/kubelet:v1   prove an image, byte by byte
   kletimg size table --format markdown               the table for a README
 
-Exit status: 0 done, 1 failed, 2 wrong usage or invalid files, 3 a check found something, 4 registry or credentials.",
+Exit status: 0 done, 1 failed, 2 wrong usage or invalid files, 3 a check found something, 4 registry or credentials, 130
+interrupted.
+
+Environment: KLETIMG_STORE (as --store), SOURCE_DATE_EPOCH (the time in images), PATH (Go, zig, UPX, QEMU), HTTPS_PROXY,
+HTTP_PROXY and NO_PROXY, SSL_CERT_FILE, DOCKER_HOST, DOCKER_CONFIG, REGISTRY_AUTH_FILE, KLETIMG_APT (the folder of the
+machine's apt sources, /etc/apt), CI (no progress bars), NO_COLOR.",
     propagate_version = true,
     disable_help_subcommand = true
 )]
@@ -53,7 +58,7 @@ pub(in crate::cli) struct Global {
     /// How to show progress, on standard error
     #[arg(long, global = true, value_enum, default_value_t, value_name = "HOW")]
     pub(in crate::cli) progress: ProgressMode,
-    /// Show only results and errors
+    /// Show only results, warnings and errors
     #[arg(short, long, global = true)]
     pub(in crate::cli) quiet: bool,
 }
@@ -63,7 +68,7 @@ pub(in crate::cli) enum ProgressMode {
     /// Bars on a terminal, plain lines elsewhere
     #[default]
     Auto,
-    /// One line when a piece of work ends
+    /// One line when a piece of work ends, or has taken ten seconds
     Plain,
     /// One JSON object per line
     Json,
@@ -100,6 +105,14 @@ in config.json in DOCKER_CONFIG or ~/.docker, with the credential helper that th
     Completion { shell: clap_complete::Shell },
 }
 
+/// One platform by its name, or as `native` the one of this machine.
+pub(in crate::cli) fn platform(text: &str) -> Result<Platform, UnknownPlatform> {
+    if text == "native" {
+        return Platform::host().ok_or_else(|| UnknownPlatform(format!("native ({})", std::env::consts::ARCH)));
+    }
+    text.parse()
+}
+
 /// One platform, or all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cli) enum Platforms {
@@ -115,11 +128,9 @@ impl std::str::FromStr for Platforms {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "all" => Ok(Self::All),
-            "native" => {
-                let machine = || UnknownPlatform(format!("native ({})", std::env::consts::ARCH));
-                Platform::host().map(Self::Native).ok_or_else(machine)
-            }
-            platform => platform.parse().map(Self::One),
+            // Checked against the matrix in another way than its name is.
+            "native" => platform(text).map(Self::Native),
+            one => platform(one).map(Self::One),
         }
     }
 }

@@ -34,6 +34,7 @@ pub(super) fn run(session: &Session, args: &args::Build) -> Result<ExitCode, Fai
     block_on(async {
         let work = locked(session, planned, &args.matrix.file, &args.network, args.locked, args.jobs).await?;
         let work = Arc::new(work);
+        deliveries.reach(session, args).await?;
         let layout = outputs::Layout::of(session, args)?;
         let built = pipeline::build(&work, layout.path()).await.map_err(Failure::Pipeline)?;
         show(session, &built, layout.named())?;
@@ -50,7 +51,7 @@ pub(super) fn run(session: &Session, args: &args::Build) -> Result<ExitCode, Fai
 
 fn show(session: &Session, built: &Built, dest: Option<&Path>) -> Result<(), Failure> {
     for warning in &built.warnings {
-        session.progress.note(&format!("warning: {warning}"));
+        session.progress.warn(warning);
     }
     for file in &built.unproven {
         session.progress.note(&format!("packed, but unproven: {file}"));
@@ -64,6 +65,13 @@ fn show(session: &Session, built: &Built, dest: Option<&Path>) -> Result<(), Fai
         format!("{} added, {} removed", Count(written.added, "blob"), written.removed)
     };
     if let Some(dest) = dest {
+        if !written.forgotten.is_empty() {
+            session.progress.warn(&format!(
+                "{} holds what was built last, and no longer {}",
+                dest.display(),
+                written.forgotten.join(", ")
+            ));
+        }
         let (tags, images) = (Count(built.tags.len(), "tag"), Count(images, "image"));
         session.progress.note(&format!("{tags}, {images} in {}: {changed}", dest.display()));
     }

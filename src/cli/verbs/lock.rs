@@ -94,7 +94,7 @@ pub(super) fn fetch(session: &Session, args: &args::Fetch) -> Result<ExitCode, F
     match (fetched, &args.to) {
         (Fetched::To(mirrored), Some(folder)) => {
             for reason in &mirrored.left_out {
-                session.progress.note(&format!("warning: {reason}: builds do not need it"));
+                session.progress.warn(&format!("{reason}: builds do not need it"));
             }
             let Mirrored { files, size, .. } = mirrored;
             let folder = folder.display();

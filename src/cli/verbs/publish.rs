@@ -12,20 +12,20 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::super::{
-    args::{self, ResultFiles, ResultFormat, TagFilter},
+    args::{self, MatrixFile, ResultFiles, ResultFormat, TagFilter},
     failure::Failure,
     session::{Planned, Session, block_on},
 };
 use crate::{
     base::{
-        Digest,
+        Digest, Platform,
         size::{Bytes, Count},
     },
     host::files,
     images::{self, LayoutEntry, reference::Reference},
     outputs::{
         layout::{self, Layout},
-        registry::{Existing, Moved, PushOptions},
+        registry::{Existing, Moved, PushOptions, RegistryError},
         source::{Source, Tag},
     },
     pipeline::publish::{self as delivery, Extent, Outcome},
@@ -37,7 +37,10 @@ use crate::{
 pub(super) const JOBS: u16 = 4;
 
 pub(super) fn push(session: &Session, args: &args::Push) -> Result<ExitCode, Failure> {
-    let chosen = Chosen::read(&args.dest, &args.matrix.file, &args.filter)?;
+    let chosen = Chosen::read(&args.dest, &args.matrix, &args.filter)?;
+    for warning in &chosen.warnings {
+        session.progress.warn(warning);
+    }
     let settings = session.registries(&args.registries, &args.ca)?;
     let extent = if args.dry_run { Extent::DryRun } else { Extent::Send };
     let outcome = block_on(delivery::push(
@@ -53,12 +56,18 @@ pub(super) fn push(session: &Session, args: &args::Push) -> Result<ExitCode, Fai
         ResultFormat::Json => super::print_json(&outcome_json(&outcome, &chosen.facts))?,
     }
     note_outcome(session, &outcome);
-    write_files(&args.files, &chosen.facts)?;
+    if !outcome.refused.is_empty() {
+        return Err(Failure::Publish(RegistryError::TagExists { conflicts: outcome.refused }.into()));
+    }
+    // Of a dry run the references lead nowhere yet.
+    if !args.dry_run {
+        write_files(&args.files, &chosen.facts)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn load(session: &Session, args: &args::Load) -> Result<ExitCode, Failure> {
-    let chosen = Chosen::read(&args.dest, &args.matrix.file, &args.filter)?;
+    let chosen = Chosen::read(&args.dest, &args.matrix, &args.filter)?;
     let host = session.docker_host();
     let loaded = block_on(delivery::load(host, chosen.source, &chosen.tags, args.platform, &session.progress))??;
     match args.format {
@@ -84,26 +93,80 @@ struct Chosen {
     source: Arc<dyn Source>,
     tags: Vec<Tag>,
     facts: Vec<TagFacts>,
+    /// Where the layout is not what the matrix says.
+    warnings: Vec<String>,
 }
 
 impl Chosen {
-    fn read(folder: &Path, matrix: &Path, filter: &TagFilter) -> Result<Self, Failure> {
+    fn read(folder: &Path, matrix: &MatrixFile, filter: &TagFilter) -> Result<Self, Failure> {
         let mut built = layout::read(folder)?;
-        let mut extra = BTreeMap::new();
+        let (mut extra, mut warnings) = (BTreeMap::new(), Vec::new());
         // Where no matrix is at hand, and none is asked about, the layout is all there is.
-        if !filter.is_empty() || files::exists(matrix) {
-            let planned = Planned::read(matrix, &filter.cells())?;
+        if !filter.is_empty() || !matrix.is_default() || files::exists(&matrix.file) {
+            let planned = Planned::read(&matrix.file, &filter.cells())?;
             extra = extra_tags(&planned.plan);
             if !filter.is_empty() {
                 keep_planned(folder, &mut built, &planned.plan)?;
             }
+            check_references(folder, &matrix.file, &built, &planned.plan)?;
+            warnings = differences(folder, &matrix.file, &built, &planned.plan);
         }
         let entries: Vec<_> = built.iter().map(LayoutEntry::from).collect();
         let tags = delivery::as_tags(&folder.display().to_string(), &entries)?;
         let tags = delivery::with_extra(tags, &extra)?;
         let facts = facts(&tags, &built);
-        Ok(Self { source: Arc::new(Layout::open(folder)?), tags, facts })
+        Ok(Self { source: Arc::new(Layout::open(folder)?), tags, facts, warnings })
     }
+}
+
+/// A layout keeps the references that it was built with. Where the matrix has been changed since, one of the two is not
+/// what is meant, and a push would go to the wrong place.
+fn check_references(folder: &Path, matrix: &Path, built: &[images::Tag], plan: &Plan) -> Result<(), Failure> {
+    let planned = |tag: &images::Tag| plan.tags.iter().find(|planned| planned.layout_name == tag.name.as_str());
+    let other: Vec<_> = built
+        .iter()
+        .filter_map(|tag| Some((tag, planned(tag)?.reference())))
+        .filter(|(tag, planned)| tag.reference.as_ref().is_some_and(|reference| reference != planned))
+        .collect();
+    let Some((first, planned)) = other.first() else { return Ok(()) };
+    Err(Failure::Usage(format!(
+        "{} was built for another repository than {} names: {} of {}, such as {}, which is {planned} now\n  help: run \
+         `kletimg matrix build` again, which only writes the new names",
+        folder.display(),
+        matrix.display(),
+        Count(other.len(), "tag"),
+        built.len(),
+        first.reference.as_deref().unwrap_or_default()
+    )))
+}
+
+/// What a layout lacks of the matrix, or has besides. Both may be meant, and both are easily overlooked.
+fn differences(folder: &Path, matrix: &Path, built: &[images::Tag], plan: &Plan) -> Vec<String> {
+    let (folder, matrix) = (folder.display(), matrix.display());
+    let there: BTreeMap<_, _> = built.iter().map(|tag| (tag.name.as_str(), tag)).collect();
+    let planned: BTreeSet<_> = plan.tags.iter().map(|tag| tag.layout_name.as_str()).collect();
+    let mut warnings = Vec::new();
+    let list = |names: &[&str]| names.join(", ");
+    let missing: Vec<_> = planned.iter().copied().filter(|name| !there.contains_key(name)).collect();
+    if !missing.is_empty() {
+        warnings.push(format!("{matrix} has tags that {folder} does not hold: {}", list(&missing)));
+    }
+    let besides: Vec<_> = there.keys().copied().filter(|name| !planned.contains(name)).collect();
+    if !besides.is_empty() {
+        warnings.push(format!("{folder} holds tags that {matrix} does not have: {}", list(&besides)));
+    }
+    for tag in &plan.tags {
+        let Some(built) = there.get(tag.layout_name.as_str()) else { continue };
+        let has = |platform: &Platform| built.images.iter().any(|image| image.platform.serves(*platform));
+        let lacks: Vec<_> = tag.cells.iter().map(|cell| cell.platform).filter(|platform| !has(platform)).collect();
+        if !lacks.is_empty() {
+            let lacks = lacks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let name = &tag.layout_name;
+            warnings
+                .push(format!("{name} was built without {lacks}, which only --overwrite can add once it is published"));
+        }
+    }
+    warnings
 }
 
 /// Leaves the tags of a plan, all of which must be there.
@@ -148,12 +211,14 @@ pub(super) fn options(args: &args::Publish, jobs: u16) -> PushOptions {
 /// One line for every tag: its digest, and what became of it.
 fn lines(outcome: &Outcome) -> String {
     let mut text = String::new();
+    let refused = |reference: &Reference| outcome.refused.iter().any(|conflict| conflict.reference == *reference);
     for (reference, digest, moved) in &outcome.tags {
         let how = match (moved, outcome.pushed.is_some()) {
             (Moved::No, _) => "unchanged".to_owned(),
             (Moved::New, true) => "new".to_owned(),
             (Moved::New, false) => "would be new".to_owned(),
             (Moved::From(was), true) => format!("moved from {was}"),
+            (Moved::From(was), false) if refused(reference) => format!("would not be moved from {was}"),
             (Moved::From(was), false) => format!("would move from {was}"),
         };
         // Writing to a String cannot fail.
@@ -216,7 +281,9 @@ pub(super) fn note_outcome(session: &Session, outcome: &Outcome) {
             pushed.mounted,
             pushed.present
         ),
-        None => format!("{} blobs to send ({}); nothing was sent", outcome.missing, Bytes(outcome.missing_bytes)),
+        None => {
+            format!("{} to send ({}); nothing was sent", Count(outcome.missing, "blob"), Bytes(outcome.missing_bytes))
+        }
     };
     session.progress.note(&format!("{tags}; {blobs}"));
 }

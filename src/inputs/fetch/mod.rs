@@ -19,7 +19,6 @@ use url::Url;
 
 use crate::{
     base::{Blob, Digest, progress::SharedProgress},
-    host::files,
     inputs::store::{Store, StoreError},
 };
 
@@ -270,29 +269,6 @@ impl Fetcher {
     /// Whether there is an address to try for a URL at all.
     pub fn has_address(&self, url: &str) -> bool {
         self.options.mirrors.why_none(url).is_none()
-    }
-
-    /// The length of a file in bytes, where it can be told without fetching it. For plans: nothing is retried, and no
-    /// failure is reported.
-    pub async fn length(&self, url: &str) -> Option<u64> {
-        let _permit = self.permits.acquire().await;
-        for target in self.targets("", url).ok()? {
-            let Ok(target) = Url::parse(&target) else { continue };
-            if target.scheme() == "file" {
-                if let Some(size) = target.to_file_path().ok().and_then(|path| files::size(&path)) {
-                    return Some(size);
-                }
-                continue;
-            }
-            let response = self.http().ok()?.client.head(target).header("accept-encoding", "identity").send().await;
-            if let Ok(response) = response
-                && response.status().is_success()
-                && let Some(length) = transfer::length(response.headers())
-            {
-                return Some(length);
-            }
-        }
-        None
     }
 
     /// The digest that the checksum file at `file` gives for `url`.

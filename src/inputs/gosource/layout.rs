@@ -87,11 +87,6 @@ pub fn inspect(store: &Store, tree: &Tree, asked: Layout, import_path: Option<&s
     Ok(Inspected { top: top.map(str::to_owned), import_path, mode, vendored, go })
 }
 
-/// Reads one file of the sources, below the archive's single top folder where it has one.
-pub fn source_text(store: &Store, tree: &Tree, path: &str) -> Result<Option<String>, LayoutError> {
-    text(store, tree, single_top(tree)?.as_deref(), path)
-}
-
 /// The folder that holds all else, if there is one.
 fn single_top(tree: &Tree) -> Result<Option<String>, LayoutError> {
     let (Some((first, _)), Some((last, _))) = (tree.entries.first_key_value(), tree.entries.last_key_value()) else {

@@ -13,8 +13,10 @@ use std::{
 use crate::{
     base::{Blob, Digest, digest::Hashing},
     host::files::{self, FileError},
-    images::{self, Descriptor, DockerImage, EncodeError, LONGEST, LayoutEntry, ReadError, annotation, media_type},
-    outputs::source::{Source, SourceError},
+    images::{
+        self, Descriptor, DockerImage, EncodeError, LONGEST, LayoutEntry, Links, ReadError, annotation, media_type,
+    },
+    outputs::source::{Manifest, Source, SourceError, manifests},
 };
 
 /// More files than the blobs of any archive.
@@ -54,6 +56,13 @@ pub enum ReadArchiveError {
     Document { path: PathBuf, file: &'static str, reason: ReadError },
     #[error("reading {}: `manifest.json` names `{}`, which is not there", path.display(), name.escape_debug())]
     Missing { path: PathBuf, name: String },
+    #[error(
+        "reading {}: `manifest.json`, which Docker loads, says another image for `{}` than `index.json`, which others read: \
+         have the archive written anew", path.display(), name.escape_debug()
+    )]
+    Contradiction { path: PathBuf, name: String },
+    #[error("reading {}: the config `{}` has the digest {actual}, not that of its name", path.display(), name.escape_debug())]
+    Renamed { path: PathBuf, name: String, actual: Digest },
     #[error(transparent)]
     Encode(#[from] EncodeError),
 }
@@ -86,7 +95,15 @@ impl ArchiveFile {
                 Some((digest, Place::Slice(*at, *size)))
             };
             let blobs = files.slices.iter().filter_map(blob).collect();
-            return Ok(Self { path: path.to_owned(), blobs, entries });
+            let archive = Self { path: path.to_owned(), blobs, entries };
+            if let Some(manifest) = document("manifest.json")? {
+                let wrong =
+                    |reason| ReadArchiveError::Document { path: path.to_owned(), file: "manifest.json", reason };
+                for image in images::read_docker_manifest(&manifest).map_err(wrong)? {
+                    archive.check_docker(&files, &image)?;
+                }
+            }
+            return Ok(archive);
         }
         let Some(manifest) = document("manifest.json")? else {
             return Err(ReadArchiveError::NoIndex { path: path.to_owned() });
@@ -104,9 +121,46 @@ impl ArchiveFile {
         &self.entries
     }
 
+    /// Whether what Docker would load is one of the images of the index. Two answers to what an archive holds would make
+    /// every proof one of the wrong image.
+    fn check_docker(&self, files: &Files, image: &DockerImage) -> Result<(), ReadArchiveError> {
+        let digest = |name: &String| -> Result<Digest, ReadArchiveError> {
+            let target = files.links.get(name).unwrap_or(name);
+            if let Some(digest) = target.strip_prefix("blobs/sha256/").and_then(|hex| hex.parse().ok()) {
+                return Ok(digest);
+            }
+            let missing = || ReadArchiveError::Missing { path: self.path.clone(), name: name.clone() };
+            let (at, size) = files.find(name).ok_or_else(missing)?;
+            let mut reader = Hashing::new(slice(&self.path, at, size)?);
+            files::at("reading", &self.path, io::copy(&mut reader, &mut io::sink()))?;
+            Ok(reader.finish().1.digest)
+        };
+        let loads = (digest(&image.config)?, image.layers.iter().map(digest).collect::<Result<Vec<_>, _>>()?);
+        for entry in &self.entries {
+            // What cannot be read has faults of its own, which are found when it is looked at.
+            let Ok(manifests) = manifests(self, &entry.root) else { return Ok(()) };
+            let is_loaded = |manifest: &Manifest| match &manifest.links {
+                Links::Image { config, layers } => {
+                    (config.digest, layers.iter().map(|layer| layer.digest).collect::<Vec<_>>()) == loads
+                }
+                _ => false,
+            };
+            if manifests.iter().any(is_loaded) {
+                return Ok(());
+            }
+        }
+        let name = image.repo_tags.first().unwrap_or(&image.config).clone();
+        Err(ReadArchiveError::Contradiction { path: self.path.clone(), name })
+    }
+
     /// Makes the manifest that an image of an old Engine's archive has nowhere.
     fn add_docker(&mut self, files: &Files, image: &DockerImage) -> Result<(), ReadArchiveError> {
         let config = self.add_slice(files, &image.config)?;
+        let named = image.config.strip_suffix(".json").and_then(|hex| hex.parse::<Digest>().ok());
+        if named.is_some_and(|named| named != config.0.digest) {
+            let name = image.config.clone();
+            return Err(ReadArchiveError::Renamed { path: self.path.clone(), name, actual: config.0.digest });
+        }
         let config = Descriptor::new(media_type::CONFIG, config.0);
         let mut layers = Vec::new();
         for name in &image.layers {

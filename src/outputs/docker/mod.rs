@@ -40,7 +40,6 @@ const FIRST_WITH_ZSTD: u64 = 23;
 /// A Docker Engine that has answered.
 pub struct Engine {
     docker: Docker,
-    host: String,
     /// As it calls itself, such as `20.10.24`.
     pub version: String,
     /// The platform of its machine.
@@ -99,7 +98,7 @@ impl Engine {
         let version = docker.version().await.map_err(|error| unreachable(&error))?;
         let platform = version.arch.unwrap_or_default().parse();
         let platform = platform.map_err(|source| EngineError::Platform { host: host.to_owned(), source })?;
-        Ok(Self { docker, host: host.to_owned(), version: version.version.unwrap_or_default(), platform })
+        Ok(Self { docker, version: version.version.unwrap_or_default(), platform })
     }
 
     /// Loads the tags, of one platform (the Engine's own by default), and checks that the Engine has what was sent. Gives
@@ -115,7 +114,7 @@ impl Engine {
         self.check_layers(source.as_ref(), tags, platform)?;
         let archive = Archive::docker(source.as_ref(), tags, platform)?;
         let expected = archive.images.clone();
-        let meter = Meter::new(progress.start(&format!("load into {}", self.host), Some(archive.size())));
+        let meter = Meter::new(progress.start("load into the Docker Engine", Some(archive.size())));
         self.send(source, archive, meter).await?;
         let mut loaded = Vec::new();
         for (reference, (config, manifest)) in expected {

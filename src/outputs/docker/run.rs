@@ -42,8 +42,12 @@ pub enum Ran {
         code: i64,
         output: String,
     },
-    /// It is for another machine, and nothing here runs that.
+    /// It is for another machine, and nothing here runs that, or is no program at all.
     ExecFormat,
+    /// The Engine could not start it, for a reason that lies in the image: no such user, say.
+    NotStarted {
+        reason: String,
+    },
 }
 
 impl Engine {
@@ -96,7 +100,11 @@ impl Engine {
         }
         if let Err(error) = self.docker.start_container(id, None::<StartContainerOptions>).await {
             // Newer Engines see it when they start the program.
-            return if reason(&error).contains("exec format error") { Ok(Ran::ExecFormat) } else { Err(error) };
+            return match (&error, reason(&error)) {
+                (_, reason) if reason.contains("exec format error") => Ok(Ran::ExecFormat),
+                (BollardError::DockerResponseServerError { .. }, reason) => Ok(Ran::NotStarted { reason }),
+                _ => Err(error),
+            };
         }
         let mut waiting = std::pin::pin!(self.docker.wait_container(id, None::<WaitContainerOptions>));
         let code = match waiting.next().await {
@@ -117,8 +125,8 @@ impl Engine {
         }
         let output: String =
             String::from_utf8_lossy(&output).chars().filter(|c| !c.is_control() || *c == '\n').collect();
-        // Older ones tell it as the program's last words.
-        if code != 0 && output.contains("exec format error") {
+        // Older ones tell it as the only words of the program.
+        if code != 0 && output.trim().lines().count() == 1 && output.trim_end().ends_with("exec format error") {
             return Ok(Ran::ExecFormat);
         }
         Ok(Ran::Ended { code, output: output.trim().to_owned() })

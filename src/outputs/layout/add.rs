@@ -26,7 +26,8 @@ pub fn add(store: &Store, folder: &Path, source: &dyn Source, entries: &[LayoutE
     let key = ActionKey::new("layout", 1).field("folder", files::canonical(folder)?.display());
     let _lock = store.lock(&key)?;
     claim(folder)?;
-    let mut all = if files::exists(&folder.join(INDEX)) { Layout::open(folder)?.entries()? } else { Vec::new() };
+    let index = folder.join(INDEX);
+    let mut all = if files::exists(&index) { Layout::open(folder)?.entries()? } else { Vec::new() };
     let mut added = Added::default();
     for entry in entries {
         for manifest in source::manifests(source, &entry.root)? {
@@ -45,7 +46,7 @@ pub fn add(store: &Store, folder: &Path, source: &dyn Source, entries: &[LayoutE
         all.push(entry.clone());
     }
     all.sort_by(|a, b| (&a.name, a.root.digest).cmp(&(&b.name, b.root.digest)));
-    files::write(&folder.join(INDEX), &images::encode_layout_entries(&all)?.bytes, 0o644)?;
+    files::write(&index, &images::encode_layout_entries(&all)?.bytes, 0o644)?;
     Ok(added)
 }
 

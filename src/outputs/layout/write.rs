@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use super::{BLOBS, INDEX, LayoutError, MARKER};
+use super::{BLOBS, INDEX, Layout, LayoutError, MARKER};
 use crate::{
     base::{Blob, Digest},
     host::files,
@@ -14,12 +14,14 @@ use crate::{
 };
 
 /// What has changed in the folder.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Written {
     /// Blobs that were not there.
     pub added: usize,
     /// Blobs that no tag needs any more.
     pub removed: usize,
+    /// Names that led to an image and do not any more.
+    pub forgotten: Vec<String>,
 }
 
 /// Makes the folder the layout of exactly these tags. What is already as it should be is left alone, so that a build with
@@ -41,10 +43,18 @@ pub fn write(store: &Store, folder: &Path, tags: &[Tag]) -> Result<Written, Layo
     let key = ActionKey::new("layout", 1).field("folder", files::canonical(folder)?.display());
     let _lock = store.lock(&key)?;
     claim(folder)?;
+    let forgotten = forgotten(folder, tags);
     let added = add(store, folder, blobs.keys())?;
     files::write(&folder.join(INDEX), &images::encode_layout_index(tags)?.bytes, 0o644)?;
     let removed = remove_others(folder, &blobs)?;
-    Ok(Written { added, removed })
+    Ok(Written { added, removed, forgotten })
+}
+
+/// The names that the layout has and the tags have not. A layout that cannot be read has none worth telling.
+fn forgotten(folder: &Path, tags: &[Tag]) -> Vec<String> {
+    let entries = Layout::open(folder).and_then(|layout| layout.entries()).unwrap_or_default();
+    let names = entries.into_iter().filter_map(|entry| entry.name);
+    names.filter(|name| !tags.iter().any(|tag| tag.name.as_str() == name)).collect()
 }
 
 /// Marks the folder as a layout, unless it is something else.

@@ -180,7 +180,7 @@ impl Auth {
     }
 
     async fn ask(&self, http: &Http, request: reqwest::RequestBuilder) -> Result<Answer, RegistryError> {
-        let mut tries = http.retry.begin();
+        let mut tries = http.begin();
         loop {
             let attempt = async {
                 // The bodies are texts, which can always be cloned.
@@ -218,6 +218,21 @@ impl Auth {
             }
             other => other,
         }
+    }
+
+    /// What a registry says, without the secrets that it was sent: some quote the request in their errors.
+    pub(super) fn masked(&self, text: String) -> String {
+        let secrets = match &self.login {
+            Some(Login::Password { user, password }) => {
+                let both = format!("{user}:{}", password.expose());
+                vec![BASE64.encode(&both), BASE64.encode(password.expose()), password.expose().to_owned()]
+            }
+            Some(Login::Identity { token } | Login::Bearer { token }) => vec![token.expose().to_owned()],
+            None => Vec::new(),
+        };
+        // A secret of a letter or two would make nonsense of the message, and is none.
+        let hidden = secrets.iter().filter(|secret| secret.len() > 3);
+        hidden.fold(text, |text, secret| text.replace(secret.as_str(), "***"))
     }
 
     /// ` of <user>` for messages.

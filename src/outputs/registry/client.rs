@@ -231,7 +231,7 @@ async fn ping(http: &Http, scheme: &str, login: Option<&Login>) -> Result<(Url, 
     let base =
         base.map_err(|error| RegistryError::Unreachable { host: http.host.clone(), reason: error.to_string() })?;
     let auth = Auth::new(login.cloned(), false, None);
-    let mut tries = http.retry.begin();
+    let mut tries = http.begin();
     loop {
         let error = match http.exchange(http.request(Method::GET, base.clone()), &doing, None).await {
             Ok(response) if matches!(response.status().as_u16(), 200 | 401) => return Ok((base, response)),

@@ -110,10 +110,15 @@ pub struct Conflict {
     pub reference: Reference,
     pub there: Digest,
     pub ours: Digest,
+    /// Of a tag that is meant to move: what its followers would lose.
+    pub loss: Option<String>,
 }
 
 fn list(conflicts: &[Conflict]) -> String {
-    let lines = conflicts.iter().map(|c| format!("{} is {}, ours is {}", c.reference, c.there, c.ours));
+    let lines = conflicts.iter().map(|c| match &c.loss {
+        Some(loss) => format!("{} is {}, ours is {} ({loss})", c.reference, c.there, c.ours),
+        None => format!("{} is {}, ours is {}", c.reference, c.there, c.ours),
+    });
     lines.collect::<Vec<_>>().join("; ")
 }
 

@@ -31,4 +31,4 @@ pub use pull::pull;
 pub use push::{Existing, Moved, Plan, PlannedTag, PushOptions, Pushed, plan, push};
 pub use remote::Remote;
 pub use retry::Retry;
-pub use settings::Settings;
+pub use settings::{Notes, Settings};

@@ -121,7 +121,7 @@ impl Registry {
         meter: &Meter,
         writer: &Sender<Piece>,
     ) -> Result<(), RegistryError> {
-        let mut tries = self.endpoint.http.retry.begin();
+        let mut tries = self.endpoint.http.begin();
         let (mut offset, mut checked_at) = (0, 0);
         loop {
             match self.fetch_from(repository, blob, doing, meter, writer, &mut offset).await {

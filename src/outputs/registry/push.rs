@@ -17,9 +17,9 @@ use super::{
     settings::Settings,
 };
 use crate::{
-    base::{Blob, Digest, progress::SharedProgress, size::Bytes},
+    base::{Blob, Digest, Version, progress::SharedProgress, size::Bytes},
     images::{
-        Descriptor, Links,
+        Descriptor, Links, annotation, read_annotations,
         reference::{Reference, Repository},
     },
     outputs::source::{self, Manifest, Source, Tag, TagKind},
@@ -76,6 +76,8 @@ pub struct PlannedTag {
     pub there: Option<Digest>,
     root: Manifest,
     kind: TagKind,
+    /// What those who follow the tag would lose by its move.
+    loss: Option<String>,
 }
 
 /// What a push did.
@@ -134,18 +136,29 @@ impl Plan {
         self.missing().fold(0, |sum, (_, blob)| sum.saturating_add(blob.size))
     }
 
-    fn conflicts(&self) -> Vec<Conflict> {
+    /// The tags that may not be moved: published ones that lead to something else, and moving ones whose followers would
+    /// get less than they have. None where everything is to be overwritten.
+    pub fn conflicts(&self) -> Vec<Conflict> {
         let conflict = |tag: &PlannedTag| match tag.moves() {
-            Moved::From(there) if tag.kind == TagKind::Fixed => {
-                Some(Conflict { reference: tag.reference.clone(), there, ours: tag.digest() })
+            Moved::From(there) if tag.kind == TagKind::Fixed || tag.loss.is_some() => {
+                Some(Conflict { reference: tag.reference.clone(), there, ours: tag.digest(), loss: tag.loss.clone() })
             }
             _ => None,
         };
-        self.tags().filter_map(conflict).collect()
+        match self.options.existing {
+            Existing::Overwrite => Vec::new(),
+            Existing::Keep => self.tags().filter_map(conflict).collect(),
+        }
+    }
+
+    /// Refuses a plan that moves what may not be moved.
+    pub fn check(&self) -> Result<(), RegistryError> {
+        let conflicts = self.conflicts();
+        if conflicts.is_empty() { Ok(()) } else { Err(RegistryError::TagExists { conflicts }) }
     }
 }
 
-/// Reads the tags' manifests and asks the registries what they have. Refuses to move tags where that is not allowed.
+/// Reads the tags' manifests and asks the registries what they have.
 pub async fn plan(
     settings: &Settings,
     source: Arc<dyn Source>,
@@ -166,16 +179,12 @@ pub async fn plan(
         let tags: Vec<&Tag> = tags.into_values().collect();
         repositories.push(Target::ask(repository, registry, source.as_ref(), &tags, options.jobs).await?);
     }
-    let plan = Plan { repositories, source, options };
-    let conflicts = plan.conflicts();
-    if conflicts.is_empty() || plan.options.existing == Existing::Overwrite {
-        return Ok(plan);
-    }
-    Err(RegistryError::TagExists { conflicts })
+    Ok(Plan { repositories, source, options })
 }
 
-/// Carries a plan out.
+/// Carries a plan out, unless it moves what may not be moved: then nothing is sent.
 pub async fn push(plan: &Plan, progress: &SharedProgress) -> Result<Pushed, RegistryError> {
+    plan.check()?;
     let mut pushed = Pushed::default();
     // Where each blob is by now, so that the next repository of the same registry can take it from there.
     let mut holders: BTreeMap<Digest, Vec<&Repository>> = BTreeMap::new();
@@ -242,19 +251,29 @@ impl Target {
         let (present, missing): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, found)| *found);
         let mut missing: Vec<Blob> = missing.into_iter().map(|(blob, _)| blob).collect();
         missing.sort_by_key(|blob| (std::cmp::Reverse(blob.size), blob.digest));
-        let tags = tags.iter().zip(there).zip(roots).map(|((tag, there), root)| PlannedTag {
-            reference: tag.reference.clone(),
-            there,
-            root,
-            kind: tag.kind,
+        let planned = tags.iter().zip(there).zip(roots).map(|((tag, there), root)| async move {
+            let loss = match there.filter(|there| tag.kind == TagKind::Moving && *there != root.descriptor.digest) {
+                Some(there) => match registry.manifest(&repository.at(there)).await {
+                    Ok(there) => loss(&there, &root),
+                    // Nobody can follow a tag to something that is not there or not sound.
+                    Err(
+                        RegistryError::NotFound { .. } | RegistryError::WrongDigest { .. } | RegistryError::Source(_),
+                    ) => None,
+                    Err(error) => return Err(error),
+                },
+                None => None,
+            };
+            Ok::<_, RegistryError>(PlannedTag { reference: tag.reference.clone(), there, root, kind: tag.kind, loss })
         });
+        let planned: Vec<_> = planned.collect();
+        let tags = stream::iter(planned).buffered(jobs).try_collect().await?;
         Ok(Self {
             repository: repository.clone(),
             registry: registry.clone(),
             missing,
             present: present.into_iter().map(|(blob, _)| blob.digest).collect(),
             manifests: manifests.into_iter().flatten().collect(),
-            tags: tags.collect(),
+            tags,
         })
     }
 
@@ -353,10 +372,35 @@ impl Target {
             && existing == Existing::Keep
             && tag.kind == TagKind::Fixed
         {
-            let conflicts = vec![Conflict { reference: reference.clone(), there, ours }];
+            let conflicts = vec![Conflict { reference: reference.clone(), there, ours, loss: None }];
             return Err(RegistryError::TagExists { conflicts });
         }
         self.registry.put_manifest(reference, &tag.root).await?;
         Ok((reference.clone(), ours, there.filter(|there| *there != ours).map_or(Moved::New, Moved::From)))
+    }
+}
+
+/// What whoever follows a tag would lose if it moved from one image to another: platforms, or a newer version.
+fn loss(from: &Manifest, to: &Manifest) -> Option<String> {
+    let platforms = |manifest: &Manifest| match &manifest.links {
+        Links::Index { manifests } => {
+            let known = manifests.iter().filter_map(|child| child.platform.clone());
+            known.filter(|platform| !platform.is_unknown()).collect()
+        }
+        _ => Vec::new(),
+    };
+    let ours = platforms(to);
+    let lost = platforms(from).into_iter().filter(|platform| !ours.iter().any(|ours| ours.is_same(platform)));
+    let lost: Vec<_> = lost.map(|platform| platform.to_string()).collect();
+    // What is no index says only in its config which platform it is for; tags of a build are indexes.
+    if !lost.is_empty() && !ours.is_empty() {
+        return Some(format!("it would lose {}", lost.join(", ")));
+    }
+    let version = |manifest: &Manifest| -> Option<Version> {
+        read_annotations(&manifest.bytes).ok()?.get(annotation::VERSION)?.parse().ok()
+    };
+    match (version(from), version(to)) {
+        (Some(from), Some(to)) if from > to => Some(format!("it would go back from {from} to {to}")),
+        _ => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::error::RegistryError;
+use super::{error::RegistryError, settings::Notes};
 
 /// How often and how patiently requests are repeated.
 #[derive(Clone, Copy, Debug)]
@@ -22,15 +22,19 @@ impl Default for Retry {
     }
 }
 
+/// Waits shorter than this are not worth a line.
+const WORTH_TELLING: Duration = Duration::from_secs(2);
+
 /// The attempts at one piece of work.
 pub(super) struct Tries {
     retry: Retry,
     failed: u32,
+    notes: Notes,
 }
 
 impl Retry {
-    pub(super) const fn begin(self) -> Tries {
-        Tries { retry: self, failed: 0 }
+    pub(super) const fn begin(self, notes: Notes) -> Tries {
+        Tries { retry: self, failed: 0, notes }
     }
 }
 
@@ -44,13 +48,19 @@ impl Tries {
         if self.failed >= self.retry.attempts {
             return Err(RegistryError::GaveUp { attempts: self.failed, last: Box::new(error) });
         }
+        let told = error.to_string();
         let wait = match error {
             RegistryError::Busy { doing, wait: Some(wait), .. } if wait > self.retry.longest => {
                 return Err(RegistryError::MustWait { doing, wait });
             }
-            RegistryError::Busy { wait: Some(wait), .. } => wait,
+            // A registry that says "at once" and still does not take it is not asked seven times in a moment.
+            RegistryError::Busy { wait: Some(wait), .. } => wait.max(self.backoff()),
             _ => self.backoff(),
         };
+        if wait >= WORTH_TELLING {
+            let (next, all) = (self.failed + 1, self.retry.attempts);
+            self.notes.say(&format!("{told}: trying again in {} s ({next} of {all})", wait.as_secs()));
+        }
         tokio::time::sleep(wait).await;
         Ok(())
     }
@@ -99,8 +109,9 @@ mod tests {
     #[test]
     fn waits_double_up_to_a_bound() {
         let retry = Retry { attempts: 100, first: Duration::from_secs(1), longest: Duration::from_secs(5) };
-        let waits: Vec<_> = (1..=5).map(|failed| Tries { retry, failed }.backoff().as_secs()).collect();
+        let tries = |failed| Tries { retry, failed, notes: Notes::default() };
+        let waits: Vec<_> = (1..=5).map(|failed| tries(failed).backoff().as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 5, 5]);
-        assert_eq!(Tries { retry, failed: u32::MAX }.backoff(), retry.longest);
+        assert_eq!(tries(u32::MAX).backoff(), retry.longest);
     }
 }

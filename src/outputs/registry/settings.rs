@@ -2,11 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     time::Duration,
 };
 
 use super::retry::Retry;
-use crate::outputs::credentials::Credentials;
+use crate::{base::progress::SharedProgress, outputs::credentials::Credentials};
 
 /// How registries are spoken to.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub struct Settings {
     pub authorities: Vec<Vec<u8>>,
     pub credentials: Credentials,
     pub retry: Retry,
+    /// Who is told that something has to be tried again.
+    pub notes: Notes,
     /// How long nothing may move before a connection counts as dead.
     pub idle: Duration,
     /// Uploads in pieces of this many bytes, for registries behind proxies that limit a request's size. Without it a blob
@@ -36,9 +39,32 @@ impl Default for Settings {
             authorities: Vec::new(),
             credentials: Credentials::default(),
             retry: Retry::default(),
+            notes: Notes::default(),
             // Registries that move a finished upload within their object storage take minutes for a large blob.
             idle: Duration::from_secs(300),
             piece: None,
         }
+    }
+}
+
+/// Somebody who is told what goes on, or nobody.
+#[derive(Clone, Default)]
+pub struct Notes(Option<SharedProgress>);
+
+impl Notes {
+    pub fn to(progress: &SharedProgress) -> Self {
+        Self(Some(SharedProgress::clone(progress)))
+    }
+
+    pub(super) fn say(&self, line: &str) {
+        if let Some(progress) = &self.0 {
+            progress.note(line);
+        }
+    }
+}
+
+impl fmt::Debug for Notes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Notes(..)" } else { "Notes" })
     }
 }

@@ -20,8 +20,8 @@ use url::Url;
 use super::{
     auth::{self, Auth, Challenge, Scope},
     error::RegistryError,
-    retry::{Retry, retry_after},
-    settings::Settings,
+    retry::{Retry, Tries, retry_after},
+    settings::{Notes, Settings},
     upload::Feed,
 };
 
@@ -37,7 +37,8 @@ pub(super) struct Http {
     /// The hosts whose certificates are not looked at, and a client that does not.
     insecure: Option<(BTreeSet<String>, reqwest::Client)>,
     pub(super) host: String,
-    pub(super) retry: Retry,
+    retry: Retry,
+    notes: Notes,
     idle: Duration,
 }
 
@@ -103,11 +104,21 @@ impl Http {
             }
             builder.build().map_err(|error| RegistryError::Tls(root_cause(&error)))
         };
-        let insecure = match settings.insecure.is_empty() {
-            true => None,
-            false => Some((settings.insecure.clone(), client(true)?)),
-        };
-        Ok(Self { client: client(false)?, insecure, host: host.to_owned(), retry: settings.retry, idle: settings.idle })
+        let insecure =
+            if settings.insecure.is_empty() { None } else { Some((settings.insecure.clone(), client(true)?)) };
+        Ok(Self {
+            client: client(false)?,
+            insecure,
+            host: host.to_owned(),
+            retry: settings.retry,
+            notes: settings.notes.clone(),
+            idle: settings.idle,
+        })
+    }
+
+    /// Begins to try something.
+    pub(super) fn begin(&self) -> Tries {
+        self.retry.begin(self.notes.clone())
     }
 
     /// Begins a request. An insecure registry may lead to hosts that nobody called insecure: whose certificate counts is
@@ -196,7 +207,8 @@ impl Http {
         let wait = wait.and_then(|value| retry_after(value, SystemTime::now()));
         // An error's body that cannot be read leaves its status to say.
         let body = self.bytes(response, doing, LARGEST_ERROR).await.unwrap_or_default();
-        let (doing, host, detail, user) = (doing.to_owned(), self.host.clone(), detail(&body), auth.user());
+        let (doing, host, user) = (doing.to_owned(), self.host.clone(), auth.user());
+        let detail = auth.masked(detail(&body));
         let full = String::from_utf8_lossy(&body);
         let full = status.is_server_error() && (full.contains("no space left") || full.contains(r#""Err":28"#));
         match status.as_u16() {
@@ -276,7 +288,7 @@ impl Endpoint {
 
     /// Sends a request that may be repeated until it is answered with one of `expected`.
     pub(super) async fn call(&self, call: &Call, expected: &[u16]) -> Result<Response, RegistryError> {
-        let mut tries = self.http.retry.begin();
+        let mut tries = self.http.begin();
         loop {
             match self.call_once(call, expected).await {
                 Ok(response) => return Ok(response),

@@ -151,7 +151,13 @@ struct Upload<'a> {
     blob: Blob,
     meter: &'a Arc<Meter>,
     doing: String,
+    /// The most bytes of one request.
+    piece: AtomicU64,
 }
+
+/// What is tried in turn where a request is too large for a registry or a proxy before it: most limits are 10 MiB or more,
+/// and nginx's own is 1 MiB.
+const SMALLER_PIECES: [u64; 2] = [8 << 20, 768 << 10];
 
 impl Registry {
     /// Sends a blob. `begun` is an upload that the registry offered when a mount was asked for.
@@ -164,7 +170,8 @@ impl Registry {
         meter: &Arc<Meter>,
     ) -> Result<(), RegistryError> {
         let doing = format!("uploading the blob {} to {repository}", blob.digest);
-        let upload = Upload { registry: self, repository, source, blob, meter, doing };
+        let piece = AtomicU64::new(self.piece.unwrap_or(u64::MAX).max(1));
+        let upload = Upload { registry: self, repository, source, blob, meter, doing, piece };
         let mut session = begun.map(|url| Session { url, offset: 0 });
         let sent = upload.send(&mut session).await;
         if sent.is_err() {
@@ -177,7 +184,7 @@ impl Registry {
 
 impl Upload<'_> {
     async fn send(&self, session: &mut Option<Session>) -> Result<(), RegistryError> {
-        let mut tries = self.registry.endpoint.http.retry.begin();
+        let mut tries = self.registry.endpoint.http.begin();
         let mut disputed = false;
         let mut checked_at = 0;
         loop {
@@ -186,6 +193,10 @@ impl Upload<'_> {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
+            if matches!(error, RegistryError::TooBig { .. }) && self.take_smaller_pieces() {
+                self.cancel(session.take()).await;
+                continue;
+            }
             if error.is_digest_dispute() {
                 // What was sent is right: it was hashed on its way. A registry that puts a resumed upload together
                 // wrongly gets one chance to have it whole.
@@ -224,13 +235,23 @@ impl Upload<'_> {
         }
     }
 
+    /// Whether there is a smaller size to try.
+    fn take_smaller_pieces(&self) -> bool {
+        let most = self.piece.load(Ordering::Relaxed).min(self.blob.size);
+        let smaller = SMALLER_PIECES.into_iter().find(|smaller| *smaller < most);
+        if let Some(smaller) = smaller {
+            self.piece.store(smaller, Ordering::Relaxed);
+        }
+        smaller.is_some()
+    }
+
     /// Begins an upload or goes on with one. An error leaves in `session` what is known of it.
     async fn attempt(&self, session: &mut Option<Session>) -> Result<(), RegistryError> {
         let current = match session {
             Some(current) => current,
             None => session.insert(self.begin().await?),
         };
-        let piece = self.registry.piece.unwrap_or(u64::MAX).max(1);
+        let piece = self.piece.load(Ordering::Relaxed);
         if current.offset == 0 && self.blob.size <= piece {
             return self.finish(current, self.feed(0, self.blob.size)).await;
         }

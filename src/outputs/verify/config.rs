@@ -1,9 +1,11 @@
 //! What an image's config says, against its manifest and its place in the index.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::{Code, Verifier};
-use crate::images::Descriptor;
+use crate::images::{Descriptor, OciPlatform, parse_config, words};
 
 /// Of OCI's image config and of Docker's, whose form it has.
 const CONFIGS: [&str; 2] =
@@ -11,13 +13,37 @@ const CONFIGS: [&str; 2] =
 
 #[derive(Deserialize)]
 struct Raw {
-    architecture: String,
-    os: String,
+    #[serde(flatten)]
+    platform: OciPlatform,
     #[serde(default)]
-    variant: Option<String>,
+    created: Option<String>,
+    /// Only for its types, which runtimes insist on.
+    #[serde(default, rename = "config")]
+    _run: Option<RawRun>,
     rootfs: RawRootfs,
     #[serde(default)]
     history: Option<Vec<RawHistory>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RawRun {
+    #[serde(default)]
+    _entrypoint: Option<Vec<String>>,
+    #[serde(default)]
+    _cmd: Option<Vec<String>>,
+    #[serde(default)]
+    _env: Option<Vec<String>>,
+    #[serde(default)]
+    _labels: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    _volumes: Option<BTreeMap<String, serde_json::Value>>,
+    #[serde(default)]
+    _user: Option<String>,
+    #[serde(default)]
+    _working_dir: Option<String>,
+    #[serde(default)]
+    _stop_signal: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -48,7 +74,7 @@ impl Verifier<'_> {
             self.find(Code::MediaType, &subject, message);
         }
         let bytes = self.small(&config.blob(), &subject)?;
-        let raw: Raw = match serde_json::from_slice(&bytes) {
+        let raw: Raw = match parse_config(&bytes) {
             Ok(raw) => raw,
             Err(error) => {
                 self.find(Code::ConfigMalformed, subject, error.to_string());
@@ -58,7 +84,11 @@ impl Verifier<'_> {
         if raw.rootfs.kind != "layers" {
             self.find(Code::ConfigMalformed, &subject, "`rootfs.type` is not `layers`");
         }
-        self.platform(&raw, node, &subject);
+        if let Some(created) = raw.created.as_deref().filter(|created| !is_rfc3339(created)) {
+            let message = format!("its time `{}` is not one of RFC 3339", created.escape_debug());
+            self.find(Code::ConfigMalformed, &subject, message);
+        }
+        self.platform(&raw.platform, node, &subject);
         let diff_ids = raw.rootfs.diff_ids.unwrap_or_default();
         if diff_ids.len() != layers {
             let message = format!("it has {} diff_ids for {layers} layers", diff_ids.len());
@@ -70,10 +100,13 @@ impl Verifier<'_> {
             let message = format!("its history describes {described} layers, there are {layers}");
             self.find(Code::HistoryCount, &subject, message);
         }
-        Some(Config { architecture: raw.architecture, diff_ids })
+        Some(Config { architecture: raw.platform.architecture, diff_ids })
     }
 
-    fn platform(&mut self, raw: &Raw, node: &Descriptor, subject: &str) {
+    fn platform(&mut self, raw: &OciPlatform, node: &Descriptor, subject: &str) {
+        if let Err(error) = words(raw) {
+            self.find(Code::ConfigMalformed, subject, error.to_string());
+        }
         let own = format!("{}/{}", raw.os, raw.architecture);
         let variant = raw.variant.as_deref().filter(|variant| !variant.is_empty());
         let full = variant.map_or_else(|| own.clone(), |variant| format!("{own}/{variant}"));
@@ -86,5 +119,37 @@ impl Verifier<'_> {
             }
         }
         self.report.platforms.push(said.unwrap_or(full).escape_debug().to_string());
+    }
+}
+
+/// Whether a time is one that Go's parser takes: `2024-01-31T12:00:00Z`, with a fraction or an offset as it likes.
+fn is_rfc3339(text: &str) -> bool {
+    let digits = |part: &str, count: usize| part.len() == count && part.bytes().all(|c| c.is_ascii_digit());
+    let Some((date, time)) = text.split_once('T') else { return false };
+    let date: Vec<_> = date.split('-').collect();
+    let zone = time.find(['Z', '+', '-']);
+    let Some((clock, zone)) = zone.map(|at| time.split_at(at)) else { return false };
+    let (clock, fraction) = clock.split_once('.').map_or((clock, None), |(clock, fraction)| (clock, Some(fraction)));
+    let clock: Vec<_> = clock.split(':').collect();
+    let offset: Vec<_> = zone.get(1..).unwrap_or_default().split(':').collect();
+    matches!(date[..], [year, month, day] if digits(year, 4) && digits(month, 2) && digits(day, 2))
+        && matches!(clock[..], [hour, minute, second] if [hour, minute, second].into_iter().all(|part| digits(part, 2)))
+        && fraction.is_none_or(|fraction| !fraction.is_empty() && fraction.bytes().all(|c| c.is_ascii_digit()))
+        && (zone == "Z" || matches!(offset[..], [hours, minutes] if digits(hours, 2) && digits(minutes, 2)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_rfc3339;
+
+    #[test]
+    fn times_are_those_of_rfc_3339() {
+        for text in ["2024-01-31T12:00:00Z", "2024-01-31T12:00:00.123456789Z", "0001-01-01T00:00:00-07:00"] {
+            assert!(is_rfc3339(text), "{text}");
+        }
+        for text in ["", "yesterday", "2024-01-31", "2024-01-31T12:00:00", "2024-01-31T12:00Z", "2024-01-31T12:00:00.Z"]
+        {
+            assert!(!is_rfc3339(text), "{text}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! One layer, read to its end: its `diff_id`, and what in it could harm or mislead whoever unpacks it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     io::{self, Read},
 };
 
@@ -27,11 +27,16 @@ pub(super) struct LayerFacts {
     pub(super) machines: Vec<(String, u16)>,
 }
 
-/// The machine that programs for a Go architecture have, if `machine` is neither that nor one that the same processors
-/// run. (ELF's
-/// `e_machine`: 386 is 3, ARM 40, x86-64 62, `AArch64` 183, BPF 247, which is for every machine.)
-pub(super) fn foreign_machine(architecture: &str, machine: u16) -> Option<u16> {
-    let (own, also) = match architecture {
+/// BPF, which is for every machine.
+pub(super) const EVERY_MACHINE: u16 = 247;
+
+/// Programs that nobody ships for another machine than the image's.
+pub(super) const ALWAYS_OWN: [&str; 4] = ["kubelet", "kubeadm", "kube-proxy", "crictl"];
+
+/// The machine that programs for a Go architecture have, and the one that the same processors run as well. (ELF's
+/// `e_machine`: 386 is 3, ARM 40, x86-64 62, `AArch64` 183.)
+pub(super) fn machines_of(architecture: &str) -> Option<(u16, u16)> {
+    Some(match architecture {
         "amd64" => (62, 3),
         "arm64" => (183, 40),
         "arm" => (40, 40),
@@ -40,8 +45,7 @@ pub(super) fn foreign_machine(architecture: &str, machine: u16) -> Option<u16> {
         "ppc64le" => (21, 21),
         "s390x" => (22, 22),
         _ => return None,
-    };
-    (![own, also, 247].contains(&machine)).then_some(own)
+    })
 }
 
 /// Reads a layer; gives back the reader of its packed bytes, which may not be at its end.
@@ -97,20 +101,35 @@ impl<R: Read> Read for Noticing<'_, R> {
     }
 }
 
+/// What a path of a layer is, as far as it matters for those below it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Folder,
+    Link,
+    File,
+}
+
 fn examine<R: Read>(archive: &mut tar::Archive<R>, facts: &mut LayerFacts) -> io::Result<()> {
     let mut seen = BTreeMap::new();
-    let mut ways_out = BTreeSet::new();
+    let mut links = BTreeMap::new();
     entries::each(archive, &mut |mut member| {
         let path = facts.path(&member.path);
-        let is_folder = member.kind.is_dir();
-        if let Some(was_folder) = seen.insert(path.clone(), is_folder)
+        let kind = match member.kind {
+            kind if kind.is_dir() => Seen::Folder,
+            kind if kind.is_symlink() => Seen::Link,
+            _ => Seen::File,
+        };
+        if let Some(was) = seen.insert(path.clone(), kind)
             // A folder that is named twice is one folder; of a file, which of the two counts is up to the runtime.
-            && !(is_folder && was_folder)
+            && (was, kind) != (Seen::Folder, Seen::Folder)
         {
             facts.problem(Code::PathDuplicate, &path, "the layer holds it twice");
         }
+        if path.match_indices('/').any(|(end, _)| seen.get(&path[..end]) == Some(&Seen::File)) {
+            facts.problem(Code::PathConflict, &path, "it lies below a file of the layer");
+        }
         let link = member.link.as_deref().unwrap_or_default();
-        if member.kind.is_hard_link() && (entries::escapes(link) || goes_through(&entries::shown(link), &ways_out)) {
+        if member.kind.is_hard_link() && (entries::escapes(link) || leads_out(&entries::shown(link), &links)) {
             let link = String::from_utf8_lossy(link).escape_debug().to_string();
             facts.problem(
                 Code::LinkEscapes,
@@ -118,14 +137,14 @@ fn examine<R: Read>(archive: &mut tar::Archive<R>, facts: &mut LayerFacts) -> io
                 format!("it is a hard link to `{link}`, outside the root file system"),
             );
         }
-        if goes_through(&path, &ways_out) {
+        if leads_out(&path, &links) {
             facts.problem(Code::LinkEscapes, &path, "it lies behind a symbolic link of the layer that leaves the root");
         }
         // A link that leads out is harmless until something is written through it: containers resolve it in their root.
-        if member.kind.is_symlink() && leaves(&path, link) {
-            ways_out.insert(path.clone());
+        if kind == Seen::Link {
+            links.insert(path.clone(), String::from_utf8_lossy(link).into_owned());
         } else {
-            ways_out.remove(&path);
+            links.remove(&path);
         }
         if member.kind.is_block_special() || member.kind.is_character_special() {
             facts.problem(Code::PathDevice, &path, "it is a device node");
@@ -136,23 +155,37 @@ fn examine<R: Read>(archive: &mut tar::Archive<R>, facts: &mut LayerFacts) -> io
     })
 }
 
-/// Whether a folder above the path is one of these links.
-fn goes_through(path: &str, links: &BTreeSet<String>) -> bool {
-    !links.is_empty() && path.match_indices('/').any(|(end, _)| links.contains(&path[..end]))
-}
+/// Links that are followed for one path, as many as Linux follows (`MAXSYMLINKS`).
+const MOST_LINKS: usize = 40;
 
-/// Whether a symbolic link leads out of the root for an unpacker that follows it outside of a container.
-fn leaves(path: &str, target: &[u8]) -> bool {
-    if target.starts_with(b"/") {
-        return true;
-    }
-    let mut depth = path.matches('/').count();
-    for part in target.split(|c| *c == b'/') {
-        match part {
-            b"" | b"." => {}
-            b".." if depth == 0 => return true,
-            b".." => depth -= 1,
-            _ => depth += 1,
+/// Whether an unpacker that follows the layer's own symbolic links leaves the root on its way to the folder of a path. A
+/// path that goes round in circles leads nowhere.
+fn leads_out(path: &str, links: &BTreeMap<String, String>) -> bool {
+    let Some((folder, _)) = path.rsplit_once('/').filter(|_| !links.is_empty()) else { return false };
+    let mut left: Vec<String> = folder.split('/').rev().map(str::to_owned).collect();
+    let mut at: Vec<String> = Vec::new();
+    let mut followed = 0;
+    while let Some(part) = left.pop() {
+        match part.as_str() {
+            "" | "." => continue,
+            ".." => {
+                if at.pop().is_none() {
+                    return true;
+                }
+                continue;
+            }
+            _ => at.push(part),
+        }
+        if let Some(target) = links.get(&at.join("/")) {
+            if target.starts_with('/') {
+                return true;
+            }
+            followed += 1;
+            if followed > MOST_LINKS {
+                return false;
+            }
+            at.pop();
+            left.extend(target.split('/').rev().map(str::to_owned));
         }
     }
     false
@@ -202,26 +235,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn links_that_lead_out_are_told_from_others() {
-        for (path, target) in [("a", "/etc"), ("a", ".."), ("a/b", "../.."), ("a/b", "../c/../../x"), ("a", "b/../..")]
-        {
-            assert!(leaves(path, target.as_bytes()), "{path} -> {target}");
+    fn paths_behind_links_that_lead_out_are_told_from_others() {
+        let links =
+            |links: &[(&str, &str)]| links.iter().map(|(at, to)| ((*at).to_owned(), (*to).to_owned())).collect();
+        let out: [(&str, &[(&str, &str)]); 6] = [
+            ("a/x", &[("a", "/etc")]),
+            ("a/x", &[("a", "..")]),
+            ("a/b/x", &[("a/b", "../..")]),
+            ("a/x", &[("b", ".."), ("a", "b")]),
+            ("p/r/x", &[("p/q", ".."), ("p/r", "q/..")]),
+            ("a/c/d/x", &[("a/c", "b/../../..")]),
+        ];
+        for (path, with) in out {
+            assert!(leads_out(path, &links(with)), "{path} {with:?}");
         }
-        for (path, target) in [("a", "b"), ("a/b", ".."), ("a/b/c", "../../d"), ("lib", "usr/lib"), ("a", "./b/..")] {
-            assert!(!leaves(path, target.as_bytes()), "{path} -> {target}");
-        }
-        let links = BTreeSet::from(["a/b".to_owned()]);
-        assert!(goes_through("a/b/c", &links) && goes_through("a/b/c/d", &links));
-        assert!(
-            !goes_through("a/b", &links) && !goes_through("a/bc/d", &links) && !goes_through("a/b/c", &BTreeSet::new())
-        );
-    }
-
-    #[test]
-    fn a_processor_runs_its_own_programs_and_its_forebears() {
-        let cases = [("amd64", 62, None), ("amd64", 3, None), ("amd64", 183, Some(62)), ("arm", 183, Some(40))];
-        for (architecture, machine, expected) in cases.into_iter().chain([("arm64", 247, None), ("mips", 1, None)]) {
-            assert_eq!(foreign_machine(architecture, machine), expected, "{architecture} {machine}");
+        let inside: [(&str, &[(&str, &str)]); 6] = [
+            ("a", &[("a", "/etc")]),
+            ("ab/x", &[("a", "/etc")]),
+            ("lib/x", &[("lib", "usr/lib")]),
+            ("a/b/x", &[("a/b", "..")]),
+            ("a/x", &[("a", "b"), ("b", "a")]),
+            ("a/x", &[]),
+        ];
+        for (path, with) in inside {
+            assert!(!leads_out(path, &links(with)), "{path} {with:?}");
         }
     }
 }

@@ -78,6 +78,8 @@ codes! {
     PlatformDuplicate = "platform-duplicate",
     /// The index says another platform than the config.
     PlatformMismatch = "platform-mismatch",
+    /// Nothing that could run is in it.
+    ImageMissing = "image-missing",
     /// A config that is no image config.
     ConfigMalformed = "config-malformed",
     /// More or fewer `diff_ids` than layers.
@@ -94,6 +96,8 @@ codes! {
     LayerTooLarge = "layer-too-large",
     /// A path that leaves the root file system.
     PathEscapes = "path-escapes",
+    /// A path that lies below a file.
+    PathConflict = "path-conflict",
     /// A path that a layer holds twice.
     PathDuplicate = "path-duplicate",
     /// A device node.
@@ -141,11 +145,16 @@ pub fn verify(source: &dyn Source, root: &Descriptor) -> Report {
     let mut verifier = Verifier {
         source,
         report: Report::default(),
+        is_artifact: false,
         seen: BTreeSet::new(),
         read: BTreeMap::new(),
         layers: BTreeMap::new(),
     };
     verifier.document(root, 1);
+    if verifier.report.platforms.is_empty() && verifier.report.findings.is_empty() && !verifier.is_artifact {
+        let message = "it holds no image for any platform";
+        verifier.find(Code::ImageMissing, format!("manifest {}", root.digest), message);
+    }
     let mut report = verifier.report;
     report.findings.sort();
     report.findings.dedup();
@@ -155,6 +164,8 @@ pub fn verify(source: &dyn Source, root: &Descriptor) -> Report {
 struct Verifier<'a> {
     source: &'a dyn Source,
     report: Report,
+    /// What was asked for is itself something else than an image.
+    is_artifact: bool,
     /// The descriptors of documents that were followed. Two that differ in anything are two claims about one blob, and
     /// each is held against it.
     seen: BTreeSet<(Digest, u64, String, Option<OciPlatform>)>,
@@ -193,7 +204,10 @@ impl Verifier<'_> {
                 }
                 self.image(node, &config, &layers);
             }
-            Ok(Links::Artifact { blobs }) => self.plain_blobs(&blobs),
+            Ok(Links::Artifact { blobs }) => {
+                self.is_artifact |= depth == 1;
+                self.plain_blobs(&blobs);
+            }
             Err(error) => self.find(Code::DocumentMalformed, &subject, error.to_string()),
         }
     }
@@ -218,6 +232,7 @@ impl Verifier<'_> {
             return;
         }
         let config = self.config(node, config, layers.len());
+        let mut machines = Vec::new();
         for (position, layer) in layers.iter().enumerate() {
             let subject = format!("layer {}", layer.digest);
             if layer.is_foreign() {
@@ -238,11 +253,24 @@ impl Verifier<'_> {
                 let message = format!("its tar has the digest {actual}, the config says {}", expected.escape_debug());
                 self.find(Code::DiffIdMismatch, &subject, message);
             }
-            for (path, machine) in &facts.machines {
-                if let Some(expected) = layer::foreign_machine(&config.architecture, *machine) {
-                    let message = format!("is for ELF machine {machine}, {} has {expected}", config.architecture);
-                    self.find(Code::ElfMachine, format!("{subject}: {path}"), message);
-                }
+            machines.extend(facts.machines.into_iter().map(|(path, machine)| (layer.digest, path, machine)));
+        }
+        if let Some(config) = config {
+            self.machines(&config.architecture, machines);
+        }
+    }
+
+    /// Holds the programs of an image against its platform. Those that a processor runs beside its own, as many do of its
+    /// forebear's, are right only beside its own: an image of them alone is for the other platform, and so is a kubelet.
+    fn machines(&mut self, architecture: &str, programs: Vec<(Digest, String, u16)>) {
+        let Some((own, forebear)) = layer::machines_of(architecture) else { return };
+        let of_own = programs.iter().any(|(.., machine)| *machine == own);
+        for (layer, path, machine) in programs {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            let passes = machine == forebear && of_own && !layer::ALWAYS_OWN.contains(&name);
+            if machine != own && machine != layer::EVERY_MACHINE && !passes {
+                let message = format!("is for ELF machine {machine}, {architecture} has {own}");
+                self.find(Code::ElfMachine, format!("layer {layer}: {path}"), message);
             }
         }
     }

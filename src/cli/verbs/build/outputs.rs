@@ -1,7 +1,7 @@
 //! Where a build goes besides its layout: archives, root file systems, registries, the Docker Engine.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -11,16 +11,27 @@ use crate::{
     cli::{args, failure::Failure, output::Output, session::Session},
     host::files::Scratch,
     images::LayoutEntry,
-    outputs::{layout, registry, source::Source},
+    outputs::{docker::Engine, layout, place::InvalidPlace, registry, source::Source},
     pipeline::{
         Built, Work,
         publish::{self as delivery, Extent, PublishError},
     },
-    plan::Plan,
+    plan::{self, Plan},
 };
 
 /// Whether the outputs can be made of what is planned, before an hour of building.
 pub(super) fn check(args: &args::Build, plan: &Plan) -> Result<(), Failure> {
+    let mut places = BTreeSet::new();
+    for place in args.output.iter().filter_map(Output::dest) {
+        if place == Path::new("-") {
+            let message = "images are not written to standard output\n  help: write dest=FILE, or dest=./- for a file of that name";
+            return Err(Failure::Usage(message.to_owned()));
+        }
+        if !places.insert(place) {
+            let message = format!("two outputs go to {}\n  help: give each its own dest", place.display());
+            return Err(Failure::Usage(message));
+        }
+    }
     let Some(single) = args.output.iter().find(|output| output.is_single()) else { return Ok(()) };
     if plan.cells() == 1 {
         return Ok(());
@@ -70,12 +81,28 @@ impl Layout {
 pub(super) struct Deliveries {
     registries: registry::Settings,
     extra: BTreeMap<String, Vec<String>>,
+    /// What is to be pushed.
+    references: Vec<String>,
 }
 
 impl Deliveries {
     pub(super) fn new(session: &Session, args: &args::Build, plan: &Plan) -> Result<Self, Failure> {
         let registries = session.registries(&args.registries, &args.network.ca)?;
-        Ok(Self { registries, extra: publish::extra_tags(plan) })
+        let references = plan.tags.iter().map(plan::Tag::reference).collect();
+        Ok(Self { registries, extra: publish::extra_tags(plan), references })
+    }
+
+    /// Asks registries and Engine whether they are there and take what will be built.
+    pub(super) async fn reach(&self, session: &Session, args: &args::Build) -> Result<(), Failure> {
+        if pushes(args) {
+            let references = self.references.iter().map(|reference| reference.parse());
+            let references: Vec<_> = references.collect::<Result<_, _>>().map_err(InvalidPlace::from)?;
+            delivery::reach(&self.registries, references).await?;
+        }
+        if args.deliver.load {
+            Engine::connect(session.docker_host()).await.map_err(PublishError::from)?;
+        }
+        Ok(())
     }
 
     /// Writes, pushes and loads what was built.
@@ -95,7 +122,7 @@ impl Deliveries {
         }
         let tags = delivery::with_extra(delivery::built_tags(&built.tags)?, &self.extra)?;
         let source: Arc<dyn Source> = Arc::new(session.store.clone());
-        if args.deliver.push || args.output.contains(&Output::Registry) {
+        if pushes(args) {
             let options = publish::options(&args.publish, publish::JOBS);
             let pushed =
                 delivery::push(&self.registries, Arc::clone(&source), &tags, options, Extent::Send, &session.progress);
@@ -107,6 +134,10 @@ impl Deliveries {
         }
         publish::write_files(&args.files, &publish::facts(&tags, &built.tags))
     }
+}
+
+fn pushes(args: &args::Build) -> bool {
+    args.deliver.push || args.output.contains(&Output::Registry)
 }
 
 async fn write(session: &Session, output: Output, work: &Arc<Work>, built: &Built) -> Result<(), Failure> {

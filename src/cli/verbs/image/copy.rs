@@ -18,6 +18,12 @@ use crate::{
 
 pub(super) fn run(session: &Session, args: &args::Copy) -> Result<ExitCode, Failure> {
     let (from, to) = (Place::read(&args.from)?, Place::read(&args.to)?);
+    if let (Some(platform), false) = (args.platform, matches!(to, Place::DockerArchive { .. })) {
+        return Err(Failure::Usage(format!(
+            "all platforms are copied to {to}, so that its digest is the same; --platform {platform} is for archives of \
+             Docker, which hold one\n  help: leave --platform out, or copy to docker-archive:FILE"
+        )));
+    }
     let settings = super::registries(session, &args.reading)?;
     let existing = if args.overwrite { Existing::Overwrite } else { Existing::Keep };
     // Where both are in one registry, the blobs need not travel.

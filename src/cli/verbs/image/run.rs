@@ -53,7 +53,8 @@ pub(super) fn run(session: &Session, args: &args::Run) -> Result<ExitCode, Failu
 fn told(smoke: &Smoke) -> String {
     let subject = format!("{:<14} {:<22}", smoke.platform, smoke.program);
     match &smoke.outcome {
-        Outcome::Passed { printed } => format!("{subject} passed: {printed}"),
+        Outcome::Passed { printed, version: Some(_) } => format!("{subject} passed: {printed}"),
+        Outcome::Passed { printed, version: None } => format!("{subject} passed: {printed} (compared with no version)"),
         Outcome::Failed { reason } => format!("{subject} failed: {reason}"),
         Outcome::NotRun { reason } => format!("{subject} not run: {reason}"),
     }

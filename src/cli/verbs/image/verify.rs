@@ -19,29 +19,35 @@ use crate::{
 pub(super) fn run(session: &Session, args: &args::Verify) -> Result<ExitCode, Failure> {
     let places = args.images.iter().map(|text| Place::read(text)).collect::<Result<Vec<_>, _>>()?;
     let settings = super::registries(session, &args.reading)?;
-    let reports = block_on(async {
+    // What was found is told also where a later place cannot be opened.
+    let (reports, failed) = block_on(async {
         let mut reports = Vec::new();
         for place in &places {
-            let found = verify(place, &settings, &session.progress).await?;
-            reports.extend(found.into_iter().map(|(name, report)| (place.to_string(), name, report)));
+            match verify(place, &settings, &session.progress).await {
+                Ok(found) => reports.extend(found.into_iter().map(|(name, report)| (place.clone(), name, report))),
+                Err(error) => return Ok((reports, Some(error))),
+            }
         }
-        Ok::<_, Failure>(reports)
+        Ok::<_, Failure>((reports, None))
     })??;
     match args.format {
         ResultFormat::Text => print(&text(&reports))?,
         ResultFormat::Json => {
-            let image = |(place, name, report): &(String, String, Report)| json!({ "place": place, "name": name, "report": report });
+            let image = |(place, name, report): &(Place, String, Report)| json!({ "place": place.to_string(), "name": name, "report": report });
             print_json(&json!({ "images": reports.iter().map(image).collect::<Vec<_>>() }))?;
         }
+    }
+    if let Some(error) = failed {
+        return Err(error.into());
     }
     let sound = reports.iter().all(|(_, _, report)| report.findings.is_empty());
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
 }
 
-fn text(reports: &[(String, String, Report)]) -> String {
+fn text(reports: &[(Place, String, Report)]) -> String {
     let mut text = String::new();
     for (place, name, report) in reports {
-        let image = if place.ends_with(name.as_str()) { place.clone() } else { format!("{place}:{name}") };
+        let image = if place.names_one() { place.to_string() } else { format!("{place}:{name}") };
         // Writing to a String cannot fail.
         for finding in &report.findings {
             let _ = writeln!(text, "{image}: {}: {}: {}", finding.code, finding.subject, finding.message);
@@ -52,7 +58,12 @@ fn text(reports: &[(String, String, Report)]) -> String {
         };
         let platforms =
             if report.platforms.is_empty() { "no platform".to_owned() } else { report.platforms.join(", ") };
-        let _ = writeln!(text, "{image}: {outcome}: {platforms}; {} blobs, {} read", report.blobs, Bytes(report.bytes));
+        let _ = writeln!(
+            text,
+            "{image}: {outcome}: {platforms}; {}, {} read",
+            Count(report.blobs, "blob"),
+            Bytes(report.bytes)
+        );
     }
     text
 }
