@@ -19,6 +19,7 @@ use url::Url;
 
 use crate::{
     base::{Blob, Digest, progress::SharedProgress},
+    host::files,
     inputs::store::{Store, StoreError},
 };
 
