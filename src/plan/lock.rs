@@ -17,6 +17,9 @@ pub struct Lock {
     selections: BTreeMap<Asked, Selected>,
     /// Versions of the programs that were found on the machine rather than pinned as inputs.
     pub tools: BTreeMap<String, String>,
+    /// Indexes that packages were chosen from before they were forgotten: what is chosen anew is asked of them again. Not
+    /// written down.
+    formerly: BTreeSet<String>,
 }
 
 /// One input's bytes.
@@ -102,7 +105,13 @@ struct FileInput {
 impl Lock {
     /// A lock that pins nothing yet.
     pub const fn new(epoch: Epoch) -> Self {
-        Self { epoch, inputs: BTreeMap::new(), selections: BTreeMap::new(), tools: BTreeMap::new() }
+        Self {
+            epoch,
+            inputs: BTreeMap::new(),
+            selections: BTreeMap::new(),
+            tools: BTreeMap::new(),
+            formerly: BTreeSet::new(),
+        }
     }
 
     /// Reads the text of a lock file.
@@ -224,15 +233,33 @@ impl Lock {
             holds(base) || request.iter().any(holds) || selected.packages.iter().any(holds)
         });
         let stale: BTreeSet<String> = chosen.map(|((base, ..), _)| base.clone()).collect();
-        for (_, selected) in self.selections.iter().filter(|((base, ..), _)| stale.contains(base)) {
-            for index in &selected.indexes {
-                self.inputs.remove(index);
-            }
-        }
-        self.selections.retain(|(base, ..), _| !stale.contains(base));
+        stale.iter().for_each(|base| self.forget_base(base));
         self.inputs.retain(|url, _| !holds(url) && !purposes.get(url).is_some_and(|purpose| holds(purpose)));
         self.tools.retain(|tool, _| !(name.is_empty() || tool == name));
         before - self.inputs.len() - self.selections.len() - self.tools.len()
+    }
+
+    /// Forgets what was chosen for a base, and the indexes that it was chosen from.
+    pub fn forget_base(&mut self, base: &str) {
+        for (_, selected) in self.selections.iter().filter(|((name, ..), _)| name == base) {
+            for index in &selected.indexes {
+                self.inputs.remove(index);
+                self.formerly.insert(index.clone());
+            }
+        }
+        self.selections.retain(|(name, ..), _| name != base);
+    }
+
+    /// Whether the packages of a base were chosen from an index, where they were chosen from the places that `place` is one
+    /// of. `None` when none were.
+    pub fn uses(&self, base: &str, place: &str, index: &str) -> Option<bool> {
+        if self.formerly.contains(index) {
+            return Some(true);
+        }
+        let asked = |(name, _, request): &Asked| name == base && request.iter().any(|item| item == place);
+        let mut chosen = self.selections.iter().filter(|(key, _)| asked(key)).peekable();
+        chosen.peek()?;
+        Some(chosen.any(|(_, selected)| selected.indexes.iter().any(|used| used == index)))
     }
 
     /// Drops the pins that neither a plan of the whole matrix nor its selections mention any more.
@@ -249,6 +276,7 @@ impl Lock {
             .map(|selection| (selection.base.clone(), selection.platform, selection.request.clone()))
             .collect();
         self.selections.retain(|key, _| asked.contains(key));
+        self.formerly.clear();
     }
 }
 

@@ -8,7 +8,7 @@ mod cells;
 mod components;
 mod extra;
 mod lock;
-mod request;
+pub mod request;
 mod stock;
 
 use std::{collections::BTreeMap, path::PathBuf};

@@ -10,7 +10,7 @@
 //!
 //! The places and what is left out are part of the question: a definition that changes them is answered anew.
 
-use crate::matrix::DebianRoot;
+use crate::matrix::{DebianRepository, DebianRoot};
 
 /// A question, sorted by what is asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,10 +64,12 @@ pub(super) fn source(root: &DebianRoot, name: &str, version: &str) -> Vec<String
     ask(root, [format!("{SOURCE}{name}={version}")])
 }
 
+/// A place that is asked, as it stands in a question.
+pub fn place(repository: &DebianRepository) -> String {
+    format!("@{}/{}/{}", repository.archive, repository.suite, repository.components.join("+"))
+}
+
 fn ask(root: &DebianRoot, items: impl IntoIterator<Item = String>) -> Vec<String> {
-    let place = |repository: &crate::matrix::DebianRepository| {
-        format!("@{}/{}/{}", repository.archive, repository.suite, repository.components.join("+"))
-    };
     let mut asked: Vec<_> = root.repositories.iter().map(place).chain(items).collect();
     asked.sort();
     asked.dedup();

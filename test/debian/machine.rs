@@ -156,3 +156,82 @@ fn optional_suites_are_used_where_they_are_there() {
         assert_eq!(said.contains("going on without it"), warned, "{suites}: {said}");
     }
 }
+
+/// An archive of security updates beside the first, which the machine's apt uses; a function spoils what it has.
+fn with_security(matrix: &str, spoil: impl Fn(&std::path::Path)) -> (Debian, String) {
+    let debian = Debian::known_to_apt(&Archive::new());
+    let optional = OPTIONAL.replace("bookworm-updates", "bookworm-security");
+    let base = fs::read_to_string(debian.fixture.path("m/debian/12.toml")).unwrap();
+    debian.fixture.write("m/debian/12.toml", base.replacen("[[packages]]", &optional, 1));
+    let text = fs::read_to_string(debian.fixture.path("m/matrix.toml")).unwrap();
+    debian.fixture.write("m/matrix.toml", format!("{matrix}\n{text}"));
+    let (uri, keyring) = debian.beside("debian-security", &Archive { suite: "bookworm-security", ..Archive::new() });
+    std::os::unix::fs::symlink("archive", debian.fixture.path("debian")).unwrap();
+    let main = format!("deb [signed-by={keyring}] file:{} bookworm main\n", debian.fixture.path("debian").display());
+    spoil(&debian.fixture.path("debian-security/dists/bookworm-security"));
+    (debian, format!("{main}deb [signed-by={keyring}] {uri} bookworm-security main\n"))
+}
+
+/// What mirrors do between two states: the index by digest is not there yet, and its name means the state before.
+fn half_synchronised(suite: &std::path::Path) {
+    let folder = suite.join("main/binary-armhf");
+    fs::remove_dir_all(folder.join("by-hash")).unwrap();
+    put(&folder.join("Packages.xz"), b"the state before");
+}
+
+const SUITE: &str = "debian-security/dists/bookworm-security/";
+
+#[test]
+fn updates_that_apt_takes_are_never_left_out_silently() {
+    let (debian, sources) = with_security("", |_| {});
+    succeeds(&mut debian.with_apt(&sources, &["matrix", "lock"]));
+    assert!(debian.lock().contains(SUITE), "{}", debian.lock());
+    // Anew from a mirror that has lost the suite, also where nothing but the lock ever used it.
+    let lock = debian.lock();
+    fs::rename(debian.fixture.path("debian-security"), debian.fixture.path("lost")).unwrap();
+    for sources in [
+        sources.clone(),
+        sources.replace("bookworm-security", "trixie-security").replace("bookworm main", "trixie main"),
+    ] {
+        let error = fails(&mut debian.with_apt(&sources, &["matrix", "lock", "--update", "debian12"]), 1);
+        assert!(error.contains("no mirror has the suite `bookworm-security`"), "{error}");
+        assert_eq!(debian.lock(), lock);
+    }
+    // One platform's index in another state than the signed one: for all platforms, and whatever is asked for.
+    for arguments in [&["matrix", "lock"][..], &["matrix", "build", "--platform", "linux/arm/v7"]] {
+        let (debian, sources) = with_security("", half_synchronised);
+        let error = fails(&mut debian.with_apt(&sources, arguments), 1);
+        for words in
+            ["bookworm-security main armhf", "synchronised", "try again later", "incomplete-suites", "Packages.xz: it"]
+        {
+            assert!(error.contains(words), "{words}: {error}");
+        }
+        assert!(debian.has_nothing());
+    }
+}
+
+#[test]
+fn incomplete_updates_are_left_out_for_all_platforms_where_the_matrix_says_so() {
+    let (debian, sources) = with_security("incomplete-suites = 'leave-out'", half_synchronised);
+    // What was chosen for one platform before is chosen anew, so that all of them are of one state.
+    succeeds(&mut debian.with_apt(&sources, &["matrix", "build", "--platform", "linux/amd64"]));
+    assert!(debian.lock().contains(SUITE), "{}", debian.lock());
+    let built = succeeds(&mut debian.with_apt(&sources, &["matrix", "build"]));
+    let said = String::from_utf8(built.stderr).unwrap();
+    assert_eq!(said.matches("going on without it on all platforms").count(), 1, "{said}");
+    succeeds(&mut debian.with_apt(&sources, &["matrix", "lock"]));
+    assert!(!debian.lock().contains(SUITE), "{}", debian.lock());
+    // The lock goes on as it was made.
+    debian.fixture.edit("m/debian/12.toml", "names = [\"base\"]", "names = [\"base\", \"plugins\"]");
+    let locked = succeeds(&mut debian.with_apt(&sources, &["matrix", "lock"]));
+    assert!(!debian.lock().contains(SUITE), "{}", String::from_utf8_lossy(&locked.stderr));
+}
+
+#[test]
+fn a_machine_that_takes_no_security_updates_is_told() {
+    let (debian, sources) = with_security("", |_| {});
+    let sources = sources.lines().next().unwrap().to_owned() + "\n";
+    let locked = succeeds(&mut debian.with_apt(&sources, &["matrix", "lock"]));
+    let said = String::from_utf8(locked.stderr).unwrap();
+    assert_eq!(said.matches("apt does not use bookworm-security").count(), 1, "{said}");
+}

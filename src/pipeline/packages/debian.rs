@@ -3,6 +3,7 @@
 //! The chain of trust is that of apt: keys, the suite's release file, the index of a component, the package's file. All
 //! of it is walked when a matrix is locked. A build has the digests in its lock.
 
+mod settling;
 mod suites;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +31,7 @@ use crate::{
     plan::{Lock, Pin, Request, Selected, Selection},
     rootfs::without,
 };
+pub(super) use settling::{Settled, settle};
 use suites::Suite;
 pub use suites::wanted_suite;
 
@@ -56,6 +58,16 @@ pub enum DebianError {
         "no mirror of {archive} has a suite `{suite}` ({places}): correct `suite` in {at}, or name a mirror that has it"
     )]
     NoSuchSuite { suite: String, archive: String, at: String, places: String },
+    #[error(
+        "no mirror has the suite `{suite}` ({places}), which this machine's apt or the lock uses: try again later, \
+         name a mirror that has it, or take the suite out of {at} if the images are to have no updates from it"
+    )]
+    SuiteWentMissing { suite: String, at: String, places: String },
+    #[error(
+        "no mirror has {what} as the signed release file names them: the mirror's copy is stale or being synchronised\n  {}\n\
+         try again later, name another mirror with `--mirror {archive}=URL`{way_on}", places.join("\n  ")
+    )]
+    OutOfStep { what: String, archive: String, places: Vec<String>, way_on: String },
     #[error("no suite of the base can be asked: {}", .0.join(", "))]
     NoSuite(Vec<String>),
     #[error(transparent)]
@@ -71,13 +83,13 @@ pub(super) async fn choose(
     root: &DebianRoot,
     platform: Platform,
     selections: &[Selection],
-    lock: &Lock,
+    (settled, lock): (&Settled, &Lock),
 ) -> Result<Answer, PipelineError> {
     let doing = format!("choosing the packages of {} {platform}", base.name);
     let failed = |error: DebianError| PipelineError::new(doing.clone(), error.into());
     let requests: Vec<_> = selections.iter().map(|selection| Request::parse(&selection.request)).collect();
     let mut answer = Answer::default();
-    let mut suites = suites::open(asking, base, root, lock, &mut answer).await?;
+    let mut suites = suites::open(asking, base, root, settled, lock, &mut answer).await?;
     if suites.is_empty() {
         let names = root.repositories.iter().map(|repository| repository.suite.clone()).collect();
         return Err(failed(DebianError::NoSuite(names)));

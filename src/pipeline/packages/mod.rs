@@ -7,7 +7,7 @@
 mod alpine;
 pub(super) mod debian;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,7 @@ use crate::{
     matrix::{BaseRoot, Matrix},
     plan::{self, Lock, Pin, Plan, Root, Selected, Selection},
 };
+use debian::Settled;
 
 /// The layer of packages that every tag of a base has.
 const SHARED: &str = "base";
@@ -53,18 +54,19 @@ struct Answer {
 
 /// Makes every selection of the plan that the lock does not have yet. All that fail are returned together.
 pub(super) async fn select(asking: Asking<'_>, plan: &Plan, lock: &mut Lock) -> Vec<PipelineError> {
+    let (settled, mut failed) = settle(asking, plan, lock).await;
     let mut groups: BTreeMap<(String, Platform), Vec<Selection>> = BTreeMap::new();
     for selection in lock.unselected(plan) {
         groups.entry((selection.base.clone(), selection.platform)).or_default().push(selection.clone());
     }
-    let mut failed = Vec::new();
     for ((base, platform), selections) in groups {
         let answer = match asking.matrix.bases.get(&base).map(|base| (base, &base.root)) {
             Some((base, BaseRoot::Alpine(root))) => {
                 alpine::choose(asking, base, root, platform, &selections, lock).await
             }
             Some((base, BaseRoot::Debian(root))) => {
-                debian::choose(asking, base, root, platform, &selections, lock).await
+                let Some(settled) = settled.get(&base.name) else { continue };
+                debian::choose(asking, base, root, platform, &selections, (settled, lock)).await
             }
             Some((_, BaseRoot::Archive(_))) | None => continue,
         };
@@ -81,6 +83,21 @@ pub(super) async fn select(asking: Asking<'_>, plan: &Plan, lock: &mut Lock) -> 
         }
     }
     failed
+}
+
+/// What is decided for all platforms of a Debian base that is asked anything, by its name; those are not among it for
+/// which that failed.
+async fn settle(asking: Asking<'_>, plan: &Plan, lock: &mut Lock) -> (BTreeMap<String, Settled>, Vec<PipelineError>) {
+    let asked: BTreeSet<String> = lock.unselected(plan).into_iter().map(|selection| selection.base.clone()).collect();
+    let (mut settled, mut failed) = (BTreeMap::new(), Vec::new());
+    for base in asked.iter().filter_map(|name| asking.matrix.bases.get(name)) {
+        let BaseRoot::Debian(root) = &base.root else { continue };
+        match debian::settle(asking, base, root, plan, lock).await {
+            Ok(one) => drop(settled.insert(base.name.clone(), one)),
+            Err(error) => failed.push(error),
+        }
+    }
+    (settled, failed)
 }
 
 /// A root file system made of packages, cut for sharing.
