@@ -33,12 +33,23 @@ pub struct Pin {
 }
 
 /// The packages that were chosen, by the URLs of files that [`Lock::inputs`] pins.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Selected {
     /// In the order of their installation.
     pub packages: Vec<String>,
     /// The signed indexes that they were chosen from. A build does not need them.
     pub indexes: Vec<String>,
+    /// What was left out on purpose and who among them asks for it: `openssl: ca-certificates`. For people.
+    #[serde(default)]
+    pub omitted: Vec<String>,
+}
+
+impl Selected {
+    /// What was left out, each with the packages that ask for it.
+    pub fn omissions(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = &str>)> {
+        let split = |line| str::split_once(line, ": ");
+        self.omitted.iter().filter_map(move |line| split(line)).map(|(name, by)| (name, by.split(' ')))
+    }
 }
 
 /// Base, platform, and the names asked for.
@@ -90,6 +101,8 @@ struct FileSelection {
     request: Vec<String>,
     packages: Vec<String>,
     indexes: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    omitted: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -126,11 +139,11 @@ impl Lock {
                 return Err(InvalidLock::Twice { url });
             }
         }
-        for FileSelection { base, platform, request, packages, indexes } in file.selections {
+        for FileSelection { base, platform, request, packages, indexes, omitted } in file.selections {
             if let Some(url) = packages.iter().chain(&indexes).find(|url| !lock.inputs.contains_key(*url)) {
                 return Err(InvalidLock::Unpinned { base, url: url.clone() });
             }
-            lock.selections.insert((base, platform, request), Selected { packages, indexes });
+            lock.selections.insert((base, platform, request), Selected { packages, indexes, omitted });
         }
         lock.tools = file.tools.into_iter().map(|tool| (tool.name, tool.version)).collect();
         Ok(lock)
@@ -155,6 +168,7 @@ impl Lock {
                     request: request.clone(),
                     packages: selected.packages.clone(),
                     indexes: selected.indexes.clone(),
+                    omitted: selected.omitted.clone(),
                 })
                 .collect(),
             inputs: self
@@ -180,7 +194,10 @@ impl Lock {
     /// What was chosen for a selection. `None` when nothing was, or from repositories that it no longer asks.
     pub fn selected(&self, selection: &Selection) -> Option<&Selected> {
         let Selection { base, platform, request, repositories } = selection;
-        let selected = self.selections.get(&(base.clone(), *platform, request.clone()))?;
+        let of = |request: Vec<String>| self.selections.get(&(base.clone(), *platform, request));
+        // Locks of before the order counted have the sorted question.
+        let sorted = || request.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect();
+        let selected = of(request.clone()).or_else(|| of(sorted()))?;
         let known = |url: &String| repositories.iter().any(|repository| url.starts_with(repository));
         selected.packages.iter().all(known).then_some(selected)
     }
@@ -270,10 +287,10 @@ impl Lock {
             .map(str::to_owned)
             .collect();
         self.inputs.retain(|url, _| used.contains(url));
-        let asked: BTreeSet<Asked> = plan
-            .selections
-            .iter()
-            .map(|selection| (selection.base.clone(), selection.platform, selection.request.clone()))
+        let key = |selection: &Selection, request: Vec<String>| (selection.base.clone(), selection.platform, request);
+        let sorted = |request: &[String]| request.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect();
+        let asked: BTreeSet<Asked> = (plan.selections.iter())
+            .flat_map(|one| [key(one, one.request.clone()), key(one, sorted(&one.request))])
             .collect();
         self.selections.retain(|key, _| asked.contains(key));
         self.formerly.clear();
@@ -325,7 +342,7 @@ mod tests {
             repositories: vec![repository.to_owned()],
         };
         let packages = vec!["https://h/v3.22/main-old/x86_64/a-1.apk".to_owned()];
-        lock.select(&selection("https://h/v3.22/main-old/"), Selected { packages, indexes: Vec::new() });
+        lock.select(&selection("https://h/v3.22/main-old/"), Selected { packages, ..Selected::default() });
         assert!(lock.selected(&selection("https://h/v3.22/main-old/")).is_some());
         assert!(lock.selected(&selection("https://h/v3.22/main/")).is_none());
     }

@@ -109,6 +109,8 @@ pub(super) enum Again {
     Never,
     /// A host that cannot be reached now can hardly be in a minute: the user should not wait for it.
     Once,
+    /// A host that took the question and then said nothing for as long as is waited.
+    Silent,
     Backoff,
 }
 
@@ -131,12 +133,12 @@ pub(super) fn explain(error: &reqwest::Error, host: &str, received: u64, options
     if error.is_builder() {
         return (Why::Request { reason: cause(error) }, Again::Never);
     }
-    let reason = if error.is_timeout() {
-        format!("no byte came for {} s", options.stall_timeout.as_secs_f32())
+    let (reason, again) = if error.is_timeout() {
+        (format!("no byte came for {} s", options.stall_timeout.as_secs_f32()), Again::Silent)
     } else {
-        cause(error)
+        (cause(error), Again::Backoff)
     };
-    (Why::Interrupted { received, expected: None, reason }, Again::Backoff)
+    (Why::Interrupted { received, expected: None, reason }, again)
 }
 
 /// The host of a URL, with the port where it is not the scheme's own.

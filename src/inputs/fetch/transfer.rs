@@ -38,6 +38,13 @@ pub(super) enum Pieces {
     Several,
 }
 
+/// Whether there are other addresses to try after one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Others {
+    Left,
+    None,
+}
+
 /// Why an attempt failed.
 pub(super) enum Failure {
     Remote {
@@ -78,7 +85,7 @@ impl<'a> Transfer<'a> {
     }
 
     /// Fetches the whole file into `sink`.
-    pub(super) async fn run(mut self, sink: &mut Sink) -> Result<Pieces, Failure> {
+    pub(super) async fn run(mut self, sink: &mut Sink, others: Others) -> Result<Pieces, Failure> {
         // An attempt that brought this much is progress, and does not count against the retries.
         const PROGRESS: u64 = 1 << 20;
         if self.url.scheme() == "https" && self.http.trust == Trust::Nobody {
@@ -105,11 +112,19 @@ impl<'a> Transfer<'a> {
             }
             let tired = match again {
                 Again::Never => true,
+                // It keeps a user waiting far longer than one that is not there.
+                Again::Silent if sink.received() == 0 => {
+                    others == Others::Left || std::mem::replace(&mut unreachable, true)
+                }
+                Again::Silent => false,
                 Again::Once => std::mem::replace(&mut unreachable, sink.received() == 0),
                 Again::Backoff => false,
             };
             let pause = pauses.next().filter(|_| !tired);
-            let Some(pause) = pause else { return Err((why, Again::Never).into()) };
+            let Some(pause) = pause else {
+                let silent = again == Again::Silent && sink.received() == 0;
+                return Err((why, if silent { Again::Silent } else { Again::Never }).into());
+            };
             let asked = if let Why::Status { wait, .. } = &why { wait.map(Duration::from_secs) } else { None };
             tokio::time::sleep(asked.unwrap_or(pause)).await;
         }

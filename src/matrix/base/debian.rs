@@ -4,7 +4,7 @@
 //! mirrors, and which of them this machine uses must not change what is built. The mirrors are those of the machine's own
 //! apt, or URLs in the definition.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use super::{AskingCell, DeclaredScript, PackageGroup, PackageRequest, request};
 use crate::{
@@ -95,19 +95,32 @@ impl DebianRoot {
         let repositories = table.each("repositories", DebianRepository::read);
         let packages = table.each("packages", PackageGroup::read);
         table.require("packages", PACKAGES)?;
+        let without = table.each("without", LeftOut::read);
+        check_omissions(&packages, &without, table);
         Some(Self {
             repositories,
             packages,
-            without: table.each("without", LeftOut::read),
+            without,
             keep: table.each("keep", Kept::read),
             alternatives: table.each("alternatives", Alternative::read),
             declared: table.each("declared", |table| DeclaredScript::read(table, &SCRIPTS)),
         })
     }
 
-    /// The packages that a cell asks for. See [`super::AlpineRoot::request`].
+    /// The packages that a cell asks for, in the order of the definition: to apt it matters which is named first.
     pub fn request(&self, cell: &AskingCell<'_>) -> PackageRequest {
         request(&self.packages, cell)
+    }
+}
+
+/// What is both asked for and left out would just not be there.
+fn check_omissions(packages: &[PackageGroup], without: &[LeftOut], table: &Table<'_>) {
+    let bare = |name: &str| name.split(['=', ':']).next().unwrap_or_default().to_owned();
+    let asked: BTreeSet<String> =
+        packages.iter().flat_map(|group| &group.names).map(|name| bare(&name.value)).collect();
+    for name in without.iter().flat_map(|group| &group.names).filter(|name| asked.contains(&name.value)) {
+        let message = format!("`{}` is asked for in [[packages]] and left out in [[without]]", name.value);
+        table.report_at(&name.at, "asked-and-left-out", message, Some("remove one of them".to_owned()));
     }
 }
 

@@ -134,11 +134,13 @@ fn answer(
     request: &Request<'_>,
 ) -> Result<Pinned, DebianError> {
     let own = |names: &[&str]| -> Vec<String> { names.iter().map(|name| (*name).to_owned()).collect() };
-    let mut pins = Vec::new();
+    let (mut pins, mut omitted) = (Vec::new(), Vec::new());
     if !request.install.is_empty() {
         let (install, without) = (own(&request.install), own(&request.without));
         let resolution = resolver::resolve(universe, resolver::Request { install: &install, without: &without })?;
         pins.extend(resolution.offers(universe).filter_map(|offer| pin(offer, owners)));
+        let asked_for = resolution.omitted.iter().filter(|omitted| !omitted.needed_by.is_empty());
+        omitted.extend(asked_for.map(|omitted| format!("{}: {}", omitted.package, omitted.needed_by.join(" "))));
     }
     for name in &request.files {
         let unknown = || Unresolvable(vec![Problem::Unknown { package: (*name).to_owned(), similar: Vec::new() }]);
@@ -154,7 +156,7 @@ fn answer(
     } else {
         suites.iter().flat_map(|suite| suite.urls(&suite.sources)).collect()
     };
-    Ok((Selected { packages, indexes }, pins))
+    Ok((Selected { packages, indexes, omitted }, pins))
 }
 
 /// A package of an index, which always says its digest, as the lock pins it.
@@ -207,7 +209,7 @@ pub(super) struct Parts<'a> {
 }
 
 /// Raised when the same packages come to lie otherwise in the layers.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Puts the packages of a lock together, once: the result is recorded.
 pub(super) fn assemble(store: &Store, parts: &Parts<'_>) -> Result<Assembled, Step> {
@@ -215,12 +217,9 @@ pub(super) fn assemble(store: &Store, parts: &Parts<'_>) -> Result<Assembled, St
     if let Some(assembled) = store.recorded::<Assembled>(&key).filter(|assembled| assembled.is_whole(store)) {
         return Ok(assembled);
     }
-    let setup = |brought: &dyn Fn(&TreePath) -> bool| Setup {
-        // What a cell does not have needs no name; whether any cell has it is seen when the base is looked at as a whole.
-        alternatives: parts.root.alternatives.iter().filter(|one| brought(&one.target)).map(alternative).collect(),
-        declared: BTreeSet::new(),
-    };
-    let (assembled, names) = put_together(store, &parts.all.packages, parts.files, setup)?;
+    let alternatives = parts.root.alternatives.iter().map(alternative).collect();
+    let setup = Setup { alternatives, declared: BTreeSet::new() };
+    let (assembled, names) = put_together(store, &parts.all.packages, parts.files, &setup)?;
     let assembled = cut(parts, &names, &assembled)?;
     store.record(&key, &assembled)?;
     Ok(assembled)
@@ -230,7 +229,7 @@ pub(super) fn assemble(store: &Store, parts: &Parts<'_>) -> Result<Assembled, St
 /// that a component takes out. Their places are those in a merged /usr.
 pub(in super::super) fn tools(store: &Store, files: &[(String, Blob)]) -> Result<Tree, Step> {
     let (urls, blobs): (Vec<String>, Vec<Blob>) = files.iter().cloned().unzip();
-    Ok(put_together(store, &urls, &blobs, |_| Setup::default())?.0.tree)
+    Ok(put_together(store, &urls, &blobs, &Setup::default())?.0.tree)
 }
 
 /// The assembled packages, and the name of each.
@@ -238,7 +237,7 @@ fn put_together(
     store: &Store,
     urls: &[String],
     files: &[Blob],
-    setup: impl Fn(&dyn Fn(&TreePath) -> bool) -> Setup,
+    setup: &Setup,
 ) -> Result<(rootfs::Assembled, Vec<String>), DebianError> {
     let named: Vec<_> = urls.iter().map(|url| file_name(url)).zip(files).collect();
     let opened: Vec<Opened> =
@@ -246,8 +245,7 @@ fn put_together(
     let described: Vec<Package<'_>> =
         opened.iter().zip(&named).map(|(opened, (name, _))| opened.package(name)).collect::<Result<_, _>>()?;
     let unpacked: Vec<_> = opened.iter().zip(&described).map(|(opened, package)| opened.unpacked(package)).collect();
-    let setup = setup(&|path| opened.iter().any(|opened| opened.data.get(path).is_some()));
-    let assembled = rootfs::assemble(store, &unpacked, &setup)?;
+    let assembled = rootfs::assemble(store, &unpacked, setup)?;
     Ok((assembled, described.iter().map(|package| package.name.to_owned()).collect()))
 }
 
@@ -285,10 +283,10 @@ fn cut(parts: &Parts<'_>, names: &[String], assembled: &rootfs::Assembled) -> Re
         .map(|(_, name)| name.as_str())
         .collect();
     let name = format!("base {}", parts.definition.name);
-    let mut removed: Vec<TreePath> = (parts.definition.remove.iter().map(|path| path.value.clone()))
-        .filter(|path| assembled.tree.get(path).is_some())
-        .collect();
+    let placed = parts.definition.remove.iter().map(|path| assembled.places.of(&path.value));
+    let mut removed: Vec<TreePath> = placed.filter(|path| assembled.tree.get(path).is_some()).collect();
     let mut warnings = undeclared(parts.root, &name, assembled);
+    let idle = idle(parts, names, assembled);
     for kept in parts.root.keep.iter().filter(|kept| names.contains(&kept.package)) {
         let (surplus, missing) = surplus(kept, assembled);
         removed.extend(surplus);
@@ -312,7 +310,22 @@ fn cut(parts: &Parts<'_>, names: &[String], assembled: &rootfs::Assembled) -> Re
         bottom: vec![(SHARED.to_owned(), base), (OTHERS.to_owned(), others)],
         top: vec![(DATABASE.to_owned(), database)],
         warnings,
+        idle,
     })
+}
+
+/// What of the definition does nothing in this tree. It is a mistake where it does nothing in any.
+fn idle(parts: &Parts<'_>, names: &[String], assembled: &rootfs::Assembled) -> BTreeSet<String> {
+    let gone = |path: &&Located<TreePath>| assembled.tree.get(&assembled.places.of(&path.value)).is_none();
+    let removed = parts.definition.remove.iter().filter(gone);
+    let removed = removed.map(|path| format!("`remove` names /{}, which no package brings", path.value));
+    let alternatives = assembled.idle.iter();
+    let alternatives = alternatives.map(|link| format!("no package brings the target of the alternative /{link}"));
+    let declared = parts.root.declared.iter().filter(|declared| !names.contains(&declared.package));
+    let declared = declared.map(|one| format!("[[declared]] names {}, which is not installed", one.package));
+    let kept = parts.root.keep.iter().filter(|kept| !names.contains(&kept.package));
+    let kept = kept.map(|kept| format!("[[keep]] names {}, which is not installed", kept.package));
+    removed.chain(alternatives).chain(declared).chain(kept).collect()
 }
 
 /// The programs of a package that an image does not keep, and the names to keep that it does not have.

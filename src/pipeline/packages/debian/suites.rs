@@ -116,7 +116,7 @@ pub(super) async fn find(
         let fresh = |target: &str, bytes: &[u8]| fresh(asking, base, repository, target, bytes);
         match asking.fetcher.small_accepted(&what, &url, LARGEST_RELEASE, fresh).await {
             Ok((bytes, (release, signer))) => (bytes, release, signer),
-            Err(error) => return nowhere(&error).map(Err).ok_or_else(|| error.into()),
+            Err(error) => return error.nowhere().map(Err).ok_or_else(|| error.into()),
         }
     };
     let blob = asking.store.put(&bytes).map_err(|error| failed(error.into()))?;
@@ -331,7 +331,7 @@ impl Suite {
             match asking.fetcher.pinned(what, &best, digest, size).await {
                 Ok(blob) => return Ok(Ok((best, blob))),
                 // What has its digest as its name and not its bytes is damaged, or a lie.
-                Err(error) if nowhere(&error).is_none() => return Err(error),
+                Err(error) if error.nowhere().is_none() => return Err(error),
                 Err(error) => places.extend(reasons(&error)),
             }
         }
@@ -357,14 +357,6 @@ pub(super) struct Lacking {
     pub(super) what: String,
     /// Where it was looked for, each with what was found there.
     pub(super) places: Vec<String>,
-}
-
-/// The places where a file was looked for, if all that went wrong is that none of them has it.
-fn nowhere(error: &FetchError) -> Option<String> {
-    let FetchError::Failed { tried, .. } = error else { return None };
-    let none = |why: &Why| matches!(why, Why::NotFound { .. } | Why::MissingFile { .. });
-    let places: Vec<_> = tried.iter().map(|tried| tried.url.as_str()).collect();
-    tried.iter().all(|tried| none(&tried.why)).then(|| places.join(", "))
 }
 
 /// Whether every mirror answered a question by name with another file than the signed one, or with none.
