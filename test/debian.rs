@@ -242,6 +242,21 @@ fn what_the_definition_changes_is_chosen_anew() {
     assert!(debian.lock().contains("configurator_1.0-1_amd64.deb"));
 }
 
+/// Serves the files of a folder below a path.
+fn serve(server: &Server, prefix: &str, folder: &std::path::Path) {
+    let mut folders = vec![folder.to_owned()];
+    while let Some(below) = folders.pop() {
+        for entry in fs::read_dir(&below).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                folders.push(entry);
+                continue;
+            }
+            let path = entry.strip_prefix(folder).unwrap().display().to_string();
+            server.on(&format!("{prefix}/{path}"), [Reply::ok(fs::read(&entry).unwrap())]);
+        }
+    }
+}
+
 #[test]
 fn mirrors_of_apt_are_tried_until_one_answers_rightly() {
     let stale = Archive { valid_until: "Thu, 02 Jan 2025 00:00:00 UTC", ..Archive::new() };
@@ -251,20 +266,9 @@ fn mirrors_of_apt_are_tried_until_one_answers_rightly() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let server = runtime.block_on(Server::start());
     let serve = |prefix: &str, folder: &std::path::Path| {
-        let mut folders = vec![folder.to_owned()];
-        let mut root = String::new();
-        while let Some(below) = folders.pop() {
-            for entry in fs::read_dir(&below).unwrap().map(|entry| entry.unwrap().path()) {
-                if entry.is_dir() {
-                    folders.push(entry);
-                    continue;
-                }
-                let path = entry.strip_prefix(folder).unwrap().display().to_string();
-                let url = server.on(&format!("/{prefix}/{path}"), [Reply::ok(fs::read(&entry).unwrap())]);
-                root = url.trim_end_matches(&path).trim_end_matches('/').to_owned();
-            }
-        }
-        root
+        let prefix = format!("/{prefix}");
+        serve(&server, &prefix, folder);
+        format!("{}{prefix}", server.url)
     };
     let (stale, good) = (serve("old/debian", &old), serve("good/debian", &debian.fixture.path("archive")));
     let sources =

@@ -660,6 +660,21 @@ mod downloads {
         }
     }
 
+    /// Of a host that takes questions and says nothing the user waits for one answer, not for one with each file.
+    #[tokio::test]
+    async fn a_mirror_that_never_answers_is_asked_once() {
+        let (silent, good) = (Server::start().await, Server::start().await);
+        let mut mirrors = Mirrors::default();
+        mirrors.add("https://tools.test", [silent.url.as_str(), good.url.as_str()], Original::Never).unwrap();
+        let place = Place::new(Options { mirrors, ..options() });
+        for name in ["/a", "/b", "/c"] {
+            silent.on(name, [Reply::ok(name).ends(Ends::StallsAfter(0))]);
+            good.on(name, [Reply::ok(name)]);
+            place.pinned(&format!("https://tools.test{name}"), name.as_bytes()).await.unwrap();
+        }
+        assert_eq!((silent.asked().len(), good.asked().len()), (1, 3));
+    }
+
     #[tokio::test]
     async fn a_body_without_length_is_held_to_the_pinned_size() {
         let (server, place) = (Server::start().await, Place::new(options()));

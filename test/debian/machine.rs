@@ -6,8 +6,12 @@ use super::{
     Debian,
     archive::{Archive, put},
     keys::{Plan, Signer},
+    serve,
 };
-use crate::support::fixture::{fails, succeeds};
+use crate::support::{
+    fixture::{fails, succeeds},
+    server::Server,
+};
 
 impl Debian {
     /// An archive whose keys only the machine's apt knows.
@@ -234,4 +238,68 @@ fn a_machine_that_takes_no_security_updates_is_told() {
     let locked = succeeds(&mut debian.with_apt(&sources, &["matrix", "lock"]));
     let said = String::from_utf8(locked.stderr).unwrap();
     assert_eq!(said.matches("apt does not use bookworm-security").count(), 1, "{said}");
+}
+
+const EXPIRED: &str = "Thu, 02 Jan 2025 00:00:00 UTC";
+
+#[test]
+fn old_states_are_believed_where_somebody_says_so() {
+    let stale = || Debian::new(&Archive { valid_until: EXPIRED, ..Archive::new() });
+    let sources = |debian: &Debian| format!("deb {} bookworm main\n", debian.mirror.replace("file://", "file:"));
+    for (settings, believed) in [
+        ("Acquire::Check-Valid-Until \"false\";", true),
+        ("Acquire { Check-Date no; };", true),
+        ("Acquire::Check-Valid-Until \"true\";", false),
+        ("// Acquire::Check-Valid-Until \"false\";", false),
+    ] {
+        let debian = stale();
+        debian.fixture.write("apt/apt.conf.d/99snapshot", settings);
+        let locked = debian.with_apt(&sources(&debian), &["matrix", "lock"]).output().unwrap();
+        assert_eq!(locked.status.success(), believed, "{settings}: {}", String::from_utf8_lossy(&locked.stderr));
+        // They are those of apt's own sources, not of an address that the user writes.
+        let other =
+            debian.kletimg(&["matrix", "lock", "--update"]).env("KLETIMG_STORE", debian.fixture.path("s2")).output();
+        assert!(!other.unwrap().status.success(), "{settings}");
+    }
+    let debian = stale();
+    debian.fixture.edit("m/debian/12.toml", "suite = \"bookworm\"", "suite = \"bookworm\"\ncheck-valid-until = false");
+    succeeds(&mut debian.kletimg(&["matrix", "lock"]));
+}
+
+#[test]
+fn mirrors_are_reached_as_apt_reaches_them() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = runtime.block_on(Server::start());
+    let debian = Debian::new(&Archive::new());
+    let archive = debian.fixture.path("archive");
+    // A cache of packages, for apt alone: the name of the mirror means something only to it.
+    serve(&server, "http://mirror.invalid/debian", &archive);
+    debian.fixture.write("apt/apt.conf.d/01proxy", format!("Acquire::http::Proxy \"{}\";\n", server.url));
+    succeeds(&mut debian.with_apt("deb http://mirror.invalid/debian bookworm main\n", &["matrix", "build"]));
+    fs::remove_dir_all(debian.fixture.path("store")).unwrap();
+    fs::remove_file(debian.fixture.path("m/matrix.lock")).unwrap();
+
+    // A login for one host, which the address does not show.
+    serve(&server, "/debian", &archive);
+    debian.fixture.write("apt/apt.conf.d/01proxy", "Acquire::http::Proxy \"DIRECT\";\n");
+    let login = format!("machine {} login bob password hushhush\n", server.url);
+    debian.fixture.write("apt/auth.conf.d/mirror.conf", login);
+    let sources = format!("deb {}/debian bookworm main\n", server.url);
+    let built = succeeds(&mut debian.with_apt(&sources, &["matrix", "build"]));
+    let own = server.asked().into_iter().filter(|asked| asked.path.starts_with("/debian/"));
+    let said: Vec<_> = own.map(|asked| asked.headers.get("authorization").cloned()).collect();
+    // base64 of `bob:hushhush`.
+    let expected = Some("Basic Ym9iOmh1c2hodXNo".to_owned());
+    assert!(said.len() > 5 && said.iter().all(|said| *said == expected), "{said:?}");
+    let printed = String::from_utf8_lossy(&built.stderr).into_owned();
+    assert!(!printed.contains("hushhush") && !debian.lock().contains("bob"), "{printed}");
+}
+
+#[test]
+fn methods_that_only_apt_has_are_named() {
+    let debian = Debian::new(&Archive::new());
+    for method in ["tor+http://mirror.test/debian", "mirror+http://mirror.test/list"] {
+        let error = fails(&mut debian.with_apt(&format!("deb {method} bookworm main\n"), &["matrix", "lock"]), 1);
+        assert!(error.contains(method) && error.contains("a method that kletimg does not have"), "{error}");
+    }
 }

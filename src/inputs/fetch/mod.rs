@@ -26,6 +26,7 @@ use crate::{
 pub mod checksum;
 mod client;
 mod error;
+pub mod hosts;
 pub mod mirrors;
 mod sink;
 mod transfer;
@@ -49,6 +50,8 @@ pub struct Options {
     /// PEM files with certificate authorities that are trusted beside the system's.
     pub ca_certificates: Vec<PathBuf>,
     pub proxies: Proxies,
+    /// What is set for single hosts, over the proxies of the environment.
+    pub hosts: hosts::Hosts,
     /// Until a connection stands, name resolution included.
     pub connect_timeout: Duration,
     /// Between two pieces of a body, and until the head of a response.
@@ -87,6 +90,7 @@ impl Default for Options {
             mirrors: Mirrors::default(),
             ca_certificates: Vec::new(),
             proxies: Proxies::System,
+            hosts: hosts::Hosts::default(),
             // A host that does not answer in five seconds is not there, or not worth waiting for.
             connect_timeout: Duration::from_secs(5),
             stall_timeout: Duration::from_secs(30),
@@ -264,7 +268,13 @@ impl Fetcher {
                 }
                 continue;
             }
-            let response = self.http().ok()?.client.head(target).header("accept-encoding", "identity").send().await;
+            let response = self
+                .http()
+                .ok()?
+                .request(reqwest::Method::HEAD, &target)
+                .header("accept-encoding", "identity")
+                .send()
+                .await;
             if let Ok(response) = response
                 && response.status().is_success()
                 && let Some(length) = transfer::length(response.headers())

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use reqwest::{
-    Response, StatusCode,
+    Method, Response, StatusCode,
     header::{
         ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_RANGE,
         LAST_MODIFIED, RANGE, RETRY_AFTER,
@@ -131,7 +131,7 @@ impl<'a> Transfer<'a> {
     }
 
     async fn attempt(&mut self, sink: &mut Sink) -> Result<(), Failure> {
-        let mut request = self.http.client.get(self.url.clone()).header(ACCEPT_ENCODING, "identity");
+        let mut request = self.http.request(Method::GET, self.url).header(ACCEPT_ENCODING, "identity");
         match &self.validator {
             Some(validator) if sink.received() > 0 => {
                 let range = format!("bytes={}-", sink.received());

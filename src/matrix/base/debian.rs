@@ -40,6 +40,8 @@ pub struct DebianRepository {
     /// On a machine that runs this release of Debian, used where its own apt uses the suite; elsewhere, where a mirror
     /// has it.
     pub optional: bool,
+    /// `false` where an old state is wanted, as of a snapshot of the archive.
+    pub check_valid_until: bool,
     pub at: At,
 }
 
@@ -132,6 +134,7 @@ impl DebianRepository {
         let components = table.list::<String>("components");
         let keys = table.list::<PathBuf>("keys").unwrap_or_default();
         let optional = table.boolean("optional").unwrap_or(false);
+        let check_valid_until = table.boolean("check-valid-until").unwrap_or(true);
         let suite = suite.filter(|suite| is_path(&suite.value, table, "suite"))?.value;
         let archive = archive.map_or_else(
             || if suite.ends_with("-security") { "debian-security".to_owned() } else { "debian".to_owned() },
@@ -148,7 +151,16 @@ impl DebianRepository {
         if !components.iter().all(|component| is_path(component, table, "component")) {
             return None;
         }
-        Some(Self { archive, mirrors: mirrors?, suite, components, keys, optional, at: table.at().clone() })
+        Some(Self {
+            archive,
+            mirrors: mirrors?,
+            suite,
+            components,
+            keys,
+            optional,
+            check_valid_until,
+            at: table.at().clone(),
+        })
     }
 
     /// What the URLs of the archive's files begin with.

@@ -11,6 +11,7 @@ use crate::{
             machine::{self, MachineError},
             openpgp::Keyring,
             release::{IndexFile, Release, ReleaseError},
+            settings::Settings,
             sources::Wanted,
         },
         fetch::{FetchError, Why},
@@ -163,8 +164,15 @@ fn fresh(
         (None, true) => asking.apt.keys()?,
     };
     let (release, signer) = read(asking, repository, &keys, bytes)?;
-    if !source.as_ref().is_some_and(|source| source.may_be_outdated) {
-        release.check_time(asking.apt.now)?;
+    // What the machine's apt is told of dates counts for its own sources.
+    let settings = source.as_ref().map(|_| &asking.apt.settings);
+    let outdated = source.as_ref().is_some_and(|source| source.may_be_outdated)
+        || settings.is_some_and(|settings| !settings.checks_validity());
+    match (outdated, settings.is_none_or(Settings::checks_dates)) {
+        (_, false) => {}
+        (true, true) => release.check_date(asking.apt.now)?,
+        (false, true) if !repository.check_valid_until => release.check_date(asking.apt.now)?,
+        (false, true) => release.check_time(asking.apt.now)?,
     }
     let by_apt = source.is_some() && repository.mirrors == DebianMirrors::System && repository.keys.is_empty();
     if by_apt && DEBIANS.contains(&repository.archive.as_str()) {
