@@ -215,14 +215,20 @@ fn a_plan_says_what_is_left_out_and_why() {
     succeeds(&mut debian.kletimg(&["matrix", "lock"]));
     let plan = succeeds(&mut debian.with_apt("", &["matrix", "plan"]));
     let text = String::from_utf8(plan.stdout).unwrap();
-    for expected in
-        ["without configurator", "nothing is configured", "files of plugins, for plugins", "files of a package"]
-    {
+    for expected in [
+        "without configurator",
+        "nothing is configured",
+        "configurator by base",
+        "files of plugins, for plugins",
+        "files of a package",
+    ] {
         assert!(text.contains(expected), "{expected}: {text}");
     }
     let plan = succeeds(&mut debian.with_apt("", &["matrix", "plan", "--format", "json"]));
     let plan: Value = serde_json::from_slice(&plan.stdout).unwrap();
-    assert_eq!(plan["stock"]["left_out"][0]["why"], "nothing is configured");
+    let left_out = &plan["stock"]["left_out"][0];
+    assert_eq!(left_out["why"], "nothing is configured");
+    assert_eq!(left_out["needed_by"]["configurator"], serde_json::json!(["base"]));
 }
 
 #[test]
@@ -236,6 +242,21 @@ fn what_the_definition_changes_is_chosen_anew() {
     assert!(debian.lock().contains("configurator_1.0-1_amd64.deb"));
 }
 
+/// Serves the files of a folder below a path.
+fn serve(server: &Server, prefix: &str, folder: &std::path::Path) {
+    let mut folders = vec![folder.to_owned()];
+    while let Some(below) = folders.pop() {
+        for entry in fs::read_dir(&below).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                folders.push(entry);
+                continue;
+            }
+            let path = entry.strip_prefix(folder).unwrap().display().to_string();
+            server.on(&format!("{prefix}/{path}"), [Reply::ok(fs::read(&entry).unwrap())]);
+        }
+    }
+}
+
 #[test]
 fn mirrors_of_apt_are_tried_until_one_answers_rightly() {
     let stale = Archive { valid_until: "Thu, 02 Jan 2025 00:00:00 UTC", ..Archive::new() };
@@ -245,20 +266,9 @@ fn mirrors_of_apt_are_tried_until_one_answers_rightly() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let server = runtime.block_on(Server::start());
     let serve = |prefix: &str, folder: &std::path::Path| {
-        let mut folders = vec![folder.to_owned()];
-        let mut root = String::new();
-        while let Some(below) = folders.pop() {
-            for entry in fs::read_dir(&below).unwrap().map(|entry| entry.unwrap().path()) {
-                if entry.is_dir() {
-                    folders.push(entry);
-                    continue;
-                }
-                let path = entry.strip_prefix(folder).unwrap().display().to_string();
-                let url = server.on(&format!("/{prefix}/{path}"), [Reply::ok(fs::read(&entry).unwrap())]);
-                root = url.trim_end_matches(&path).trim_end_matches('/').to_owned();
-            }
-        }
-        root
+        let prefix = format!("/{prefix}");
+        serve(&server, &prefix, folder);
+        format!("{}{prefix}", server.url)
     };
     let (stale, good) = (serve("old/debian", &old), serve("good/debian", &debian.fixture.path("archive")));
     let sources =
@@ -286,7 +296,7 @@ fn a_machine_without_sources_is_told_what_to_set() {
 /// A change of the archive, and words of the message.
 type Fault = (fn(&mut Archive), &'static [&'static str]);
 
-const FAULTS: [Fault; 6] = [
+const FAULTS: [Fault; 7] = [
     (|archive| archive.valid_until = "Thu, 02 Jan 2025 00:00:00 UTC", &["valid until", "clock"]),
     (|archive| archive.spoil = Some(Spoil::Index), &["the packages of bookworm", "digest", "armhf"]),
     (|archive| archive.spoil = Some(Spoil::Deb), &["_1.0-1_", ".deb", "digest"]),
@@ -307,6 +317,7 @@ const FAULTS: [Fault; 6] = [
         },
         &["base_1.0-1_", "device"],
     ),
+    (|archive| archive.spoil = Some(Spoil::OtherDeb), &["_1.0-1_", "mixes up packages", "9.9"]),
 ];
 
 #[test]
@@ -402,4 +413,118 @@ fn the_tarball_of_a_source_package_is_pinned_by_its_upstream_version() {
     debian.fixture.edit("m/components/plugins.toml", "'{version}'", "'2'");
     let error = fails(&mut debian.kletimg(&["matrix", "lock"]), 1);
     assert!(error.contains("no suite has the source package s 2") && error.contains("1.10-2"), "{error}");
+}
+
+/// bookworm's packages bring files in /bin and /sbin, which are links in an image; a definition may write either.
+#[test]
+fn paths_of_a_definition_lead_through_the_merged_usr() {
+    let debian = Debian::new(&Archive::new());
+    let alternatives = "[[alternatives]]\nlink = \"/bin/ash\"\ntarget = \"/usr/bin/sh\"\n\
+        [[alternatives]]\nlink = \"/usr/bin/bsh\"\ntarget = \"/bin/sh\"\n";
+    let base = BASE.replace("remove = [\"/usr/sbin/tables-old\"]", "remove = [\"/sbin/tables-old\"]") + alternatives;
+    debian.fixture.write("m/debian/12.toml", base);
+    let built = succeeds(&mut debian.kletimg(&["matrix", "build"]));
+    let said = String::from_utf8(built.stderr).unwrap();
+    assert!(!said.contains("warning"), "{said}");
+    let listed = succeeds(&mut debian.fixture.kletimg(&["image", "ls", "dist:v1.26.0-cni-debian12"]));
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    for (path, there) in [
+        ("usr/bin/ash -> /etc/alternatives/ash", true),
+        ("etc/alternatives/ash -> /usr/bin/sh", true),
+        ("etc/alternatives/bsh -> /usr/bin/sh", true),
+        ("usr/sbin/tables-old", false),
+    ] {
+        assert_eq!(listed.contains(path), there, "{path}: {listed}");
+    }
+}
+
+#[test]
+fn what_does_nothing_in_any_image_is_told() {
+    let debian = Debian::new(&Archive::new());
+    let idle = "[[alternatives]]\nlink = \"/bin/ash\"\ntarget = \"/usr/bin/none\"\n\
+        [[declared]]\npackage = \"nobody\"\nwhy = \"w\"\n[[keep]]\npackage = \"nothing\"\nprograms = [\"x\"]\nwhy = \"w\"\n\
+        [[without]]\nnames = [\"plugins\"]\nwhy = \"w\"\n";
+    debian.fixture.write("m/debian/12.toml", BASE.replace("tables-old", "tables-odl") + idle);
+    let told = |ended: std::process::Output| {
+        let said = [ended.stdout, ended.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        for words in [
+            "`remove` names /usr/sbin/tables-odl",
+            "target of the alternative /bin/ash",
+            "[[declared]] names nobody",
+            "[[keep]] names nothing",
+            "[[without]] names plugins, which nothing asks for",
+        ] {
+            assert_eq!(said.matches(words).count(), 1, "{words}: {said}");
+        }
+        said
+    };
+    told(succeeds(&mut debian.kletimg(&["matrix", "build"])));
+    told(succeeds(&mut debian.with_apt("", &["matrix", "plan"])));
+    // Another platform may have it.
+    let narrow = succeeds(&mut debian.kletimg(&["matrix", "build", "--platform", "linux/amd64"]));
+    assert!(!String::from_utf8(narrow.stderr).unwrap().contains("in no image"));
+
+    let both = BASE.replace("[\"configurator\"]", "[\"configurator\", \"tools\"]");
+    debian.fixture.write("m/debian/12.toml", both);
+    let error = fails(&mut debian.with_apt("", &["matrix", "plan"]), 2);
+    assert!(
+        error.contains("`tools` is asked for in [[packages]] and left out") && error.contains("12.toml:14"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_order_of_a_definition_is_that_of_the_question() {
+    let either: fn(&str) -> archive::Deb = |_| archive::Deb::new("either", "Depends: first | second\n", Tar::new());
+    let first: fn(&str) -> archive::Deb = |_| archive::Deb::new("first", "Conflicts: second\n", Tar::new());
+    let second: fn(&str) -> archive::Deb = |_| archive::Deb::new("second", "Conflicts: first\n", Tar::new());
+    let needs: fn(&str) -> archive::Deb = |_| archive::Deb::new("any", "Depends: second | first\n", Tar::new());
+    let mut archive = Archive::new();
+    archive.debs.extend([either, first, second, needs]);
+    let debian = Debian::new(&archive);
+    // Whichever comes first chooses for both, as on apt's command line.
+    for (names, chosen) in [("\"any\", \"either\"", "second"), ("\"either\", \"any\"", "first")] {
+        debian.fixture.write("m/debian/12.toml", BASE.replace("[\"base\"]", &format!("[\"base\", {names}]")));
+        succeeds(&mut debian.kletimg(&["matrix", "lock"]));
+        let lock = debian.lock();
+        assert!(lock.contains(&format!("/{chosen}_1.0-1_amd64.deb")), "{names}: {lock}");
+        assert_eq!(lock.contains("/first_1.0-1"), chosen == "first", "{names}");
+    }
+    // A lock of before the order counted is good for the same packages.
+    let mut lines: Vec<_> = debian.lock().lines().map(str::to_owned).collect();
+    let mut begin = 0;
+    while let Some(at) = lines[begin..].iter().position(|line| line == "request = [") {
+        let end = begin + at + 1 + lines[begin + at + 1..].iter().position(|line| line == "]").unwrap();
+        lines[begin + at + 1..end].sort();
+        begin = end;
+    }
+    debian.fixture.write("m/matrix.lock", lines.join("\n"));
+    succeeds(&mut debian.kletimg(&["matrix", "build", "--locked"]));
+}
+
+#[test]
+fn a_package_that_mirrors_no_longer_have_says_how_to_go_on() {
+    let debian = Debian::new(&Archive::new());
+    succeeds(&mut debian.kletimg(&["matrix", "lock"]));
+    fs::remove_file(debian.fixture.path("archive/pool/main/base_1.0-1_arm64.deb")).unwrap();
+    let error = fails(&mut debian.kletimg(&["matrix", "build"]), 1);
+    assert!(error.contains("base_1.0-1_arm64.deb") && error.contains("matrix lock --update debian12`"), "{error}");
+}
+
+/// Advice that leads to a lock would lead back to the same file.
+#[test]
+fn damage_is_told_in_words() {
+    let debian = Debian::new(&Archive::new());
+    let release = debian.fixture.path("archive/dists/bookworm/InRelease");
+    let good = fs::read_to_string(&release).unwrap();
+    for bad in [
+        good.replacen("Hash: SHA", "Evil: yes\n\nHash: SHA", 1),
+        good.replacen("-----BEGIN PGP SIGNATURE-----\n", "-----BEGIN PGP SIGNATURE-----\nX\n", 1),
+        good.replace("Suite: stable", "Suite: stabil"),
+    ] {
+        put(&release, bad.as_bytes());
+        let error = fails(&mut debian.kletimg(&["matrix", "lock"]), 1);
+        assert!(error.len() < 1500 && error.contains("another mirror"), "{error}");
+        assert!(!error.contains("lock --update") && !error.contains("[45, 45"), "{error}");
+    }
 }

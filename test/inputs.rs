@@ -661,6 +661,21 @@ mod downloads {
         }
     }
 
+    /// Of a host that takes questions and says nothing the user waits for one answer, not for one with each file.
+    #[tokio::test]
+    async fn a_mirror_that_never_answers_is_asked_once() {
+        let (silent, good) = (Server::start().await, Server::start().await);
+        let mut mirrors = Mirrors::default();
+        mirrors.add("https://tools.test", [silent.url.as_str(), good.url.as_str()], Original::Never).unwrap();
+        let place = Place::new(Options { mirrors, ..options() });
+        for name in ["/a", "/b", "/c"] {
+            silent.on(name, [Reply::ok(name).ends(Ends::StallsAfter(0))]);
+            good.on(name, [Reply::ok(name)]);
+            place.pinned(&format!("https://tools.test{name}"), name.as_bytes()).await.unwrap();
+        }
+        assert_eq!((silent.asked().len(), good.asked().len()), (1, 3));
+    }
+
     #[tokio::test]
     async fn a_body_without_length_is_held_to_the_pinned_size() {
         let (server, place) = (Server::start().await, Place::new(options()));
@@ -859,7 +874,6 @@ mod downloads {
         for network in [Network::Online, Network::Offline] {
             let place = Place::new(Options { mirrors: mirrors.clone(), network, ..options() });
             let url = "https://h.invalid/v1.0%2Bx/tool";
-            assert_eq!(place.fetcher.length(url).await, Some(5));
             place.pinned(url, b"local").await.unwrap();
             assert_eq!(place.fetcher.small("tool", url, 5).await.unwrap(), b"local");
             assert!(matches!(
@@ -884,7 +898,6 @@ mod downloads {
         let error = place.pinned(&url, b"x").await.unwrap_err().to_string();
         assert!(error.contains("kletimg matrix fetch") && error.contains("drop `--offline`"), "{error}");
         assert!(place.fetcher.small("index", &url, 9).await.is_err());
-        assert_eq!(place.fetcher.length(&url).await, None);
         assert!(server.asked().is_empty());
     }
 
@@ -929,21 +942,6 @@ mod downloads {
             let sum: Sum = sum.parse().unwrap();
             let first = place.fetcher.first("tool", &url, &Checksum::Given(sum)).await.unwrap();
             assert_eq!((first.blob, first.evidence), (blob_of(b"tool"), Evidence::Given { sum }));
-        }
-    }
-
-    #[tokio::test]
-    async fn lengths_are_told_without_fetching() {
-        let (server, place) = (Server::start().await, Place::new(options()));
-        let url = server.on("/tool", [Reply::ok(body())]);
-        let moved = server.on("/moved", [Reply::redirect("/tool")]);
-        assert_eq!(place.fetcher.length(&url).await, Some(3_000_000));
-        assert_eq!(place.fetcher.length(&moved).await, Some(3_000_000));
-        assert!(server.asked().iter().all(|asked| asked.method == "HEAD"));
-        let unknown = server.on("/unknown", [Reply::ok("x").without_length()]);
-        for url in [&unknown, &server.on("/gone", [Reply::status(404)]), &nobody(), "file:///nothing", "ftp://h/", "x"]
-        {
-            assert_eq!(place.fetcher.length(url).await, None, "{url}");
         }
     }
 

@@ -14,7 +14,10 @@ use crate::{
     images::reference::{api_host, read_registry},
     inputs::{
         deb::machine::Machine,
-        fetch::{self, Fetcher, Mirrors, Original},
+        fetch::{
+            self, Fetcher, Mirrors, Original,
+            hosts::{Hosts, Proxy},
+        },
         gosource::toolchain::Search,
         store::Store,
     },
@@ -97,6 +100,7 @@ impl Session {
             network: if network.offline { fetch::Network::Offline } else { fetch::Network::Online },
             mirrors,
             ca_certificates: network.ca.ca_cert.clone(),
+            hosts: self.hosts(matrix),
             ..fetch::Options::default()
         };
         Ok(Fetcher::new(self.store.clone(), options, Arc::clone(&self.progress)))
@@ -158,6 +162,25 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// How the machine's apt reaches its mirrors, and who it says it is there.
+    fn hosts(&self, matrix: &Matrix) -> Hosts {
+        let mut hosts = Hosts::default();
+        let settings = &self.apt.settings;
+        for repository in matrix.bases.values().flat_map(Base::debian_repositories) {
+            for mirror in self.apt.mirrors(pipeline::wanted_suite(repository)).unwrap_or_default() {
+                match settings.proxy(&mirror.uri) {
+                    Some("DIRECT") => hosts.reach(&mirror.uri, Proxy::Direct),
+                    Some(proxy) => hosts.reach(&mirror.uri, Proxy::Through(proxy.to_owned())),
+                    None => {}
+                }
+                if let Some(login) = settings.login(&mirror.uri) {
+                    hosts.login(&mirror.uri, &login.user, &login.password);
+                }
+            }
+        }
+        hosts
     }
 
     /// Where tools are looked for.

@@ -160,7 +160,11 @@ impl AlpineRoot {
     /// The packages that a cell asks for, sorted, each once; and of these those that every cell asks for, in a layer
     /// that all tags share.
     pub fn request(&self, cell: &AskingCell<'_>) -> PackageRequest {
-        request(&self.packages, cell)
+        // The order says nothing to apk, and locks have it so.
+        let PackageRequest { mut all, mut shared } = request(&self.packages, cell);
+        all.sort();
+        shared.sort();
+        PackageRequest { all, shared }
     }
 }
 
@@ -182,13 +186,13 @@ pub struct PackageRequest {
     pub shared: Vec<String>,
 }
 
+/// The packages in the order of their groups, each once.
 fn request(groups: &[PackageGroup], cell: &AskingCell<'_>) -> PackageRequest {
     let names = |wanted: &dyn Fn(&PackageGroup) -> bool| {
         let groups = groups.iter().filter(|group| wanted(group));
-        let mut names: Vec<_> = groups.flat_map(|group| group.names.iter().map(|name| name.value.clone())).collect();
-        names.sort();
-        names.dedup();
-        names
+        let mut seen = std::collections::BTreeSet::new();
+        let names = groups.flat_map(|group| group.names.iter().map(|name| name.value.clone()));
+        names.filter(|name| seen.insert(name.clone())).collect::<Vec<_>>()
     };
     PackageRequest { all: names(&|group| group.serves(cell)), shared: names(&PackageGroup::serves_all) }
 }

@@ -31,6 +31,7 @@ pub struct MatrixFile {
     /// Prefixes of URLs, each with what stands in their place, in order.
     pub mirrors: Vec<(Located<String>, Vec<Located<String>>)>,
     pub toolchains: Vec<Toolchain>,
+    pub incomplete_suites: IncompleteSuites,
     pub at: At,
 }
 
@@ -61,6 +62,32 @@ pub struct ExtraTag {
     pub variants: Vec<Located<String>>,
     pub bases: Vec<Located<String>>,
     pub at: At,
+}
+
+/// What is done about an optional suite of Debian that is used and that the mirrors have only in part: they are being
+/// synchronised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IncompleteSuites {
+    #[default]
+    Fail,
+    /// Bases are chosen without it, for all platforms alike.
+    LeaveOut,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is nothing to do about incomplete suites: write fail or leave-out")]
+pub struct UnknownPolicy(String);
+
+impl FromStr for IncompleteSuites {
+    type Err = UnknownPolicy;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "fail" => Ok(Self::Fail),
+            "leave-out" => Ok(Self::LeaveOut),
+            _ => Err(UnknownPolicy(text.to_owned())),
+        }
+    }
 }
 
 /// How layers are compressed.
@@ -140,6 +167,7 @@ impl MatrixFile {
             include: table.each("include", |rule| Rule::read(rule, RuleKind::Include, &listed)),
             extra_tags: table.each("extra-tag", ExtraTag::read),
             squash: table.boolean("squash").unwrap_or(false),
+            incomplete_suites: table.parsed("incomplete-suites").unwrap_or_default(),
             compression: table.parsed("compression").unwrap_or(Compression::Gzip),
             pack: table.string("pack"),
             epoch: table.get("source-date-epoch").and_then(|value| {

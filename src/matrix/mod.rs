@@ -27,7 +27,7 @@ pub use base::{
 pub use by_version::ByVersion;
 pub use check::{Matrix, load};
 pub use component::{Check, Component, ComponentFile, GoOrigin, GoSource, Origin, Way, WayKind};
-pub use file::{Compression, ExtraTag, ImageName, MatrixFile, Rule, definitions};
+pub use file::{Compression, ExtraTag, ImageName, IncompleteSuites, MatrixFile, Rule, definitions};
 pub use overlay::{Overlay, OverlayKind};
 pub use problem::{At, Located, Problem, Problems, Source};
 pub(crate) use problem::{Sink, nearest};

@@ -57,6 +57,11 @@ impl<'a> Table<'a> {
         self.sink.report(code, &self.at, message, help);
     }
 
+    /// Reports what is wrong with something that was read out of this table.
+    pub(super) fn report_at(&self, at: &At, code: &'static str, message: String, help: Option<String>) {
+        self.sink.report(code, at, message, help);
+    }
+
     /// The value under a key, if it is there.
     pub(super) fn get(&self, key: &'static str) -> Option<Value<'_>> {
         let mut asked = self.asked.borrow_mut();

@@ -49,9 +49,13 @@ pub async fn build(work: &Arc<Work>, dest: &Path) -> Result<Built, Arc<PipelineE
         unproven.extend(built.unproven().into_iter().map(|file| format!("{}: {file}", component.title())));
     }
     let mut warnings = std::collections::BTreeSet::new();
+    let mut idle = std::collections::BTreeMap::new();
     for index in 0..work.plan.bases.len() {
-        warnings.extend(shared.base(work, index).await?.warnings.iter().cloned());
+        let base = shared.base(work, index).await?;
+        warnings.extend(base.warnings.iter().cloned());
+        idle.insert(index, base.idle.clone());
     }
+    warnings.extend(packages::idle(work, &idle));
     let folder = dest.to_owned();
     let written_tags = tags.clone();
     let written = work

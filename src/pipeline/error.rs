@@ -65,6 +65,11 @@ pub enum Step {
          pins ({source}): choose all of them anew with `kletimg matrix lock --update {base}`"
     )]
     IndexMoved { base: String, url: String, source: FetchError },
+    #[error(
+        "no mirror has {file} any more ({places}), because newer packages have taken its place: choose all packages of {base} \
+         anew with `kletimg matrix lock --update {base}`, or name a mirror that keeps old ones"
+    )]
+    Superseded { base: String, file: String, places: String },
     #[error(transparent)]
     Debian(#[from] DebianError),
     #[error(transparent)]

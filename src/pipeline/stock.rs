@@ -46,10 +46,12 @@ fn left_out(work: &Work) -> Vec<Omission> {
     let mut omissions = Vec::new();
     for base in names.into_iter().filter_map(|name| work.matrix.bases.get(name)) {
         let BaseRoot::Debian(root) = &base.root else { continue };
-        omissions.extend(root.without.iter().map(|group| Omission {
-            base: base.name.clone(),
-            packages: group.names.iter().map(|name| name.value.clone()).collect(),
-            why: group.why.clone(),
+        let asked_for = packages::needed_by(work, &base.name);
+        omissions.extend(root.without.iter().map(|group| {
+            let names: Vec<_> = group.names.iter().map(|name| name.value.clone()).collect();
+            let needed_by =
+                names.iter().filter_map(|name| Some((name.clone(), asked_for.get(name)?.clone()))).collect();
+            Omission { base: base.name.clone(), packages: names, needed_by, why: group.why.clone() }
         }));
     }
     omissions

@@ -17,7 +17,7 @@ use crate::{
         store::Store,
     },
     matrix::Matrix,
-    plan::{Lock, Plan, Supply},
+    plan::{Lock, Plan, Selection, Supply},
 };
 
 /// What a pipeline is given besides the matrix.
@@ -112,7 +112,22 @@ impl Work {
         let pin = self.lock.inputs.get(url).ok_or_else(|| PipelineError::new(doing(), Step::Unpinned))?;
         let planned = self.plan.inputs.iter().find(|input| input.url == url);
         let purpose = planned.map_or_else(|| super::packages::file_name(url), |input| &input.purpose);
-        Ok(self.fetcher.pinned(purpose, url, pin.sha256, pin.size).await?)
+        let fetched = self.fetcher.pinned(purpose, url, pin.sha256, pin.size).await;
+        fetched.map_err(|error| match (self.base_of(url), error.nowhere()) {
+            (Some(base), Some(places)) => {
+                let (base, file) = (base.to_owned(), super::packages::file_name(url).to_owned());
+                PipelineError::new(format!("fetching {purpose}"), Step::Superseded { base, file, places })
+            }
+            _ => error.into(),
+        })
+    }
+
+    /// The base that a package was chosen for.
+    fn base_of(&self, url: &str) -> Option<&str> {
+        let chosen = |selection: &&Selection| {
+            self.lock.selected(selection).is_some_and(|selected| selected.packages.iter().any(|package| package == url))
+        };
+        self.plan.selections.iter().find(chosen).map(|selection| selection.base.as_str())
     }
 
     /// The URLs behind what a plan names, `None` while packages have not been chosen.

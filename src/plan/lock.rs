@@ -17,6 +17,9 @@ pub struct Lock {
     selections: BTreeMap<Asked, Selected>,
     /// Versions of the programs that were found on the machine rather than pinned as inputs.
     pub tools: BTreeMap<String, String>,
+    /// Indexes that packages were chosen from before they were forgotten: what is chosen anew is asked of them again. Not
+    /// written down.
+    formerly: BTreeSet<String>,
 }
 
 /// One input's bytes.
@@ -30,12 +33,23 @@ pub struct Pin {
 }
 
 /// The packages that were chosen, by the URLs of files that [`Lock::inputs`] pins.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Selected {
     /// In the order of their installation.
     pub packages: Vec<String>,
     /// The signed indexes that they were chosen from. A build does not need them.
     pub indexes: Vec<String>,
+    /// What was left out on purpose and who among them asks for it: `openssl: ca-certificates`. For people.
+    #[serde(default)]
+    pub omitted: Vec<String>,
+}
+
+impl Selected {
+    /// What was left out, each with the packages that ask for it.
+    pub fn omissions(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = &str>)> {
+        let split = |line| str::split_once(line, ": ");
+        self.omitted.iter().filter_map(move |line| split(line)).map(|(name, by)| (name, by.split(' ')))
+    }
 }
 
 /// Base, platform, and the names asked for.
@@ -87,6 +101,8 @@ struct FileSelection {
     request: Vec<String>,
     packages: Vec<String>,
     indexes: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    omitted: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -102,7 +118,13 @@ struct FileInput {
 impl Lock {
     /// A lock that pins nothing yet.
     pub const fn new(epoch: Epoch) -> Self {
-        Self { epoch, inputs: BTreeMap::new(), selections: BTreeMap::new(), tools: BTreeMap::new() }
+        Self {
+            epoch,
+            inputs: BTreeMap::new(),
+            selections: BTreeMap::new(),
+            tools: BTreeMap::new(),
+            formerly: BTreeSet::new(),
+        }
     }
 
     /// Reads the text of a lock file.
@@ -117,11 +139,11 @@ impl Lock {
                 return Err(InvalidLock::Twice { url });
             }
         }
-        for FileSelection { base, platform, request, packages, indexes } in file.selections {
+        for FileSelection { base, platform, request, packages, indexes, omitted } in file.selections {
             if let Some(url) = packages.iter().chain(&indexes).find(|url| !lock.inputs.contains_key(*url)) {
                 return Err(InvalidLock::Unpinned { base, url: url.clone() });
             }
-            lock.selections.insert((base, platform, request), Selected { packages, indexes });
+            lock.selections.insert((base, platform, request), Selected { packages, indexes, omitted });
         }
         lock.tools = file.tools.into_iter().map(|tool| (tool.name, tool.version)).collect();
         Ok(lock)
@@ -146,6 +168,7 @@ impl Lock {
                     request: request.clone(),
                     packages: selected.packages.clone(),
                     indexes: selected.indexes.clone(),
+                    omitted: selected.omitted.clone(),
                 })
                 .collect(),
             inputs: self
@@ -171,7 +194,10 @@ impl Lock {
     /// What was chosen for a selection. `None` when nothing was, or from repositories that it no longer asks.
     pub fn selected(&self, selection: &Selection) -> Option<&Selected> {
         let Selection { base, platform, request, repositories } = selection;
-        let selected = self.selections.get(&(base.clone(), *platform, request.clone()))?;
+        let of = |request: Vec<String>| self.selections.get(&(base.clone(), *platform, request));
+        // Locks of before the order counted have the sorted question.
+        let sorted = || request.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect();
+        let selected = of(request.clone()).or_else(|| of(sorted()))?;
         let known = |url: &String| repositories.iter().any(|repository| url.starts_with(repository));
         selected.packages.iter().all(known).then_some(selected)
     }
@@ -231,15 +257,33 @@ impl Lock {
             holds(base) || request.iter().any(holds) || selected.packages.iter().any(holds)
         });
         let stale: BTreeSet<String> = chosen.map(|((base, ..), _)| base.clone()).collect();
-        for (_, selected) in self.selections.iter().filter(|((base, ..), _)| stale.contains(base)) {
-            for index in &selected.indexes {
-                self.inputs.remove(index);
-            }
-        }
-        self.selections.retain(|(base, ..), _| !stale.contains(base));
+        stale.iter().for_each(|base| self.forget_base(base));
         self.inputs.retain(|url, _| !holds(url) && !is_of(url));
         self.tools.retain(|tool, _| !(name.is_empty() || tool == name));
         before - self.inputs.len() - self.selections.len() - self.tools.len()
+    }
+
+    /// Forgets what was chosen for a base, and the indexes that it was chosen from.
+    pub fn forget_base(&mut self, base: &str) {
+        for (_, selected) in self.selections.iter().filter(|((name, ..), _)| name == base) {
+            for index in &selected.indexes {
+                self.inputs.remove(index);
+                self.formerly.insert(index.clone());
+            }
+        }
+        self.selections.retain(|(name, ..), _| name != base);
+    }
+
+    /// Whether the packages of a base were chosen from an index, where they were chosen from the places that `place` is one
+    /// of. `None` when none were.
+    pub fn uses(&self, base: &str, place: &str, index: &str) -> Option<bool> {
+        if self.formerly.contains(index) {
+            return Some(true);
+        }
+        let asked = |(name, _, request): &Asked| name == base && request.iter().any(|item| item == place);
+        let mut chosen = self.selections.iter().filter(|(key, _)| asked(key)).peekable();
+        chosen.peek()?;
+        Some(chosen.any(|(_, selected)| selected.indexes.iter().any(|used| used == index)))
     }
 
     /// Drops the pins that neither a plan of the whole matrix nor its selections mention any more.
@@ -251,12 +295,13 @@ impl Lock {
             .map(str::to_owned)
             .collect();
         self.inputs.retain(|url, _| used.contains(url));
-        let asked: BTreeSet<Asked> = plan
-            .selections
-            .iter()
-            .map(|selection| (selection.base.clone(), selection.platform, selection.request.clone()))
+        let key = |selection: &Selection, request: Vec<String>| (selection.base.clone(), selection.platform, request);
+        let sorted = |request: &[String]| request.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect();
+        let asked: BTreeSet<Asked> = (plan.selections.iter())
+            .flat_map(|one| [key(one, one.request.clone()), key(one, sorted(&one.request))])
             .collect();
         self.selections.retain(|key, _| asked.contains(key));
+        self.formerly.clear();
     }
 }
 
@@ -305,7 +350,7 @@ mod tests {
             repositories: vec![repository.to_owned()],
         };
         let packages = vec!["https://h/v3.22/main-old/x86_64/a-1.apk".to_owned()];
-        lock.select(&selection("https://h/v3.22/main-old/"), Selected { packages, indexes: Vec::new() });
+        lock.select(&selection("https://h/v3.22/main-old/"), Selected { packages, ..Selected::default() });
         assert!(lock.selected(&selection("https://h/v3.22/main-old/")).is_some());
         assert!(lock.selected(&selection("https://h/v3.22/main/")).is_none());
     }

@@ -8,7 +8,7 @@ mod cells;
 mod components;
 mod extra;
 mod lock;
-mod request;
+pub mod request;
 mod stock;
 
 use std::{
@@ -205,7 +205,7 @@ pub struct Selection {
     /// The base whose repositories are asked.
     pub base: String,
     pub platform: Platform,
-    /// Sorted, each once; for Debian as [`Request`] reads it.
+    /// Each once: sorted for Alpine, as [`Request`] reads it for Debian.
     pub request: Vec<String>,
     /// What the URLs of the packages begin with, with a slash at the end: `main` is not the beginning of `main-old`.
     pub repositories: Vec<String>,

@@ -8,11 +8,16 @@
 //! source:NAME=VERSION         the upstream tarball of a source package
 //! ```
 //!
+//! Places and packages stand in the order of the definition, which decides between packages that are equally good: the first
+//! place that has a version gives it, and what is named first chooses among alternatives first, as on apt's command line.
+//!
 //! The places and what is left out are part of the question: a definition that changes them is answered anew.
 
-use crate::matrix::DebianRoot;
+use std::collections::BTreeSet;
 
-/// A question, sorted by what is asked.
+use crate::matrix::{DebianRepository, DebianRoot};
+
+/// A question, by what is asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request<'a> {
     /// The places, without the `@`.
@@ -51,6 +56,7 @@ impl<'a> Request<'a> {
 /// The question for packages to install.
 pub(super) fn install(root: &DebianRoot, names: impl IntoIterator<Item = String>) -> Vec<String> {
     let without = root.without.iter().flat_map(|group| group.names.iter().map(|name| format!("-{}", name.value)));
+    let without: BTreeSet<String> = without.collect();
     ask(root, names.into_iter().chain(without))
 }
 
@@ -64,14 +70,14 @@ pub(super) fn source(root: &DebianRoot, name: &str, version: &str) -> Vec<String
     ask(root, [format!("{SOURCE}{name}={version}")])
 }
 
+/// A place that is asked, as it stands in a question.
+pub fn place(repository: &DebianRepository) -> String {
+    format!("@{}/{}/{}", repository.archive, repository.suite, repository.components.join("+"))
+}
+
 fn ask(root: &DebianRoot, items: impl IntoIterator<Item = String>) -> Vec<String> {
-    let place = |repository: &crate::matrix::DebianRepository| {
-        format!("@{}/{}/{}", repository.archive, repository.suite, repository.components.join("+"))
-    };
-    let mut asked: Vec<_> = root.repositories.iter().map(place).chain(items).collect();
-    asked.sort();
-    asked.dedup();
-    asked
+    let mut seen = BTreeSet::new();
+    root.repositories.iter().map(place).chain(items).filter(|item| seen.insert(item.clone())).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What of a plan is there already. The pipeline finds it out; tables and JSON show it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Serialize;
 
 /// The state of everything in a plan, in the plan's own order.
@@ -58,6 +60,8 @@ pub enum SelectionState {
 pub struct Omission {
     pub base: String,
     pub packages: Vec<String>,
+    /// The packages that ask for each, as far as packages are chosen.
+    pub needed_by: BTreeMap<String, BTreeSet<String>>,
     pub why: String,
 }
 

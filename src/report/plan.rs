@@ -141,12 +141,21 @@ fn users(plan: &Plan, selection: usize) -> Vec<String> {
 
 /// What is left out of bases although something in them depends on it.
 fn left_out(stock: &Stock) -> String {
-    let mut builder = Builder::default();
-    builder.push_record(["BASE", "LEFT OUT", "BECAUSE"]);
-    for omitted in &stock.left_out {
-        builder.push_record([omitted.base.clone(), wrap(&omitted.packages.join(" ")), wrap(&omitted.why)]);
+    let rows = stock.left_out.iter().map(|omitted| {
+        let by: Vec<_> = omitted.needed_by.iter().map(|(name, by)| format!("{name} by {}", some(by))).collect();
+        [omitted.base.clone(), wrap(&omitted.packages.join(" ")), wrap(&by.join("\n")), wrap(&omitted.why)]
+    });
+    table(["BASE", "LEFT OUT", "ASKED FOR", "BECAUSE"], rows)
+}
+
+/// The first of many names.
+fn some(names: &BTreeSet<String>) -> String {
+    const MOST: usize = 4;
+    let mut text = names.iter().take(MOST).cloned().collect::<Vec<_>>().join(" ");
+    if let more @ 1.. = names.len().saturating_sub(MOST) {
+        let _ = write!(text, " and {more} more");
     }
-    builder.build().with(Style::blank()).to_string()
+    text
 }
 
 /// Breaks lines between words.

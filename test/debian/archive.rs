@@ -53,6 +53,8 @@ pub enum Spoil {
     Deb,
     /// The xz of a deb is cut off, with a digest to match.
     CutDeb,
+    /// A deb is of another version than the index says, with a digest to match.
+    OtherDeb,
 }
 
 pub const ARCHITECTURES: [(&str, &str); 3] = [("amd64", "x86_64"), ("arm64", "aarch64"), ("armhf", "armv7")];
@@ -132,7 +134,9 @@ impl Archive {
         for make in &self.debs {
             let Deb { name, fields, data, scripts } = make(architecture);
             let control = format!("Package: {name}\nVersion: 1.0-1\nArchitecture: {architecture}\n{fields}");
-            let mut parts = Tar::new().file("./control", format!("{control}Description: {name}\n more\n").as_bytes());
+            let other = self.spoil == Some(Spoil::OtherDeb);
+            let said = if other { control.replace("1.0-1", "9.9-1") } else { control.clone() };
+            let mut parts = Tar::new().file("./control", format!("{said}Description: {name}\n more\n").as_bytes());
             for (script, text) in scripts {
                 parts = parts.file(&format!("./{script}"), text.as_bytes());
             }

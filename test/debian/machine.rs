@@ -6,8 +6,12 @@ use super::{
     Debian,
     archive::{Archive, put},
     keys::{Plan, Signer},
+    serve,
 };
-use crate::support::fixture::{fails, succeeds};
+use crate::support::{
+    fixture::{fails, succeeds},
+    server::Server,
+};
 
 impl Debian {
     /// An archive whose keys only the machine's apt knows.
@@ -154,5 +158,148 @@ fn optional_suites_are_used_where_they_are_there() {
         let said = String::from_utf8(said.stderr).unwrap();
         assert_eq!(debian.lock().contains("dists/bookworm-updates/"), used, "{suites}: {said}");
         assert_eq!(said.contains("going on without it"), warned, "{suites}: {said}");
+    }
+}
+
+/// An archive of security updates beside the first, which the machine's apt uses; a function spoils what it has.
+fn with_security(matrix: &str, spoil: impl Fn(&std::path::Path)) -> (Debian, String) {
+    let debian = Debian::known_to_apt(&Archive::new());
+    let optional = OPTIONAL.replace("bookworm-updates", "bookworm-security");
+    let base = fs::read_to_string(debian.fixture.path("m/debian/12.toml")).unwrap();
+    debian.fixture.write("m/debian/12.toml", base.replacen("[[packages]]", &optional, 1));
+    let text = fs::read_to_string(debian.fixture.path("m/matrix.toml")).unwrap();
+    debian.fixture.write("m/matrix.toml", format!("{matrix}\n{text}"));
+    let (uri, keyring) = debian.beside("debian-security", &Archive { suite: "bookworm-security", ..Archive::new() });
+    std::os::unix::fs::symlink("archive", debian.fixture.path("debian")).unwrap();
+    let main = format!("deb [signed-by={keyring}] file:{} bookworm main\n", debian.fixture.path("debian").display());
+    spoil(&debian.fixture.path("debian-security/dists/bookworm-security"));
+    (debian, format!("{main}deb [signed-by={keyring}] {uri} bookworm-security main\n"))
+}
+
+/// What mirrors do between two states: the index by digest is not there yet, and its name means the state before.
+fn half_synchronised(suite: &std::path::Path) {
+    let folder = suite.join("main/binary-armhf");
+    fs::remove_dir_all(folder.join("by-hash")).unwrap();
+    put(&folder.join("Packages.xz"), b"the state before");
+}
+
+const SUITE: &str = "debian-security/dists/bookworm-security/";
+
+#[test]
+fn updates_that_apt_takes_are_never_left_out_silently() {
+    let (debian, sources) = with_security("", |_| {});
+    succeeds(&mut debian.with_apt(&sources, &["matrix", "lock"]));
+    assert!(debian.lock().contains(SUITE), "{}", debian.lock());
+    // Anew from a mirror that has lost the suite, also where nothing but the lock ever used it.
+    let lock = debian.lock();
+    fs::rename(debian.fixture.path("debian-security"), debian.fixture.path("lost")).unwrap();
+    for sources in [
+        sources.clone(),
+        sources.replace("bookworm-security", "trixie-security").replace("bookworm main", "trixie main"),
+    ] {
+        let error = fails(&mut debian.with_apt(&sources, &["matrix", "lock", "--update", "debian12"]), 1);
+        assert!(error.contains("no mirror has the suite `bookworm-security`"), "{error}");
+        assert_eq!(debian.lock(), lock);
+    }
+    // One platform's index in another state than the signed one: for all platforms, and whatever is asked for.
+    for arguments in [&["matrix", "lock"][..], &["matrix", "build", "--platform", "linux/arm/v7"]] {
+        let (debian, sources) = with_security("", half_synchronised);
+        let error = fails(&mut debian.with_apt(&sources, arguments), 1);
+        for words in
+            ["bookworm-security main armhf", "synchronised", "try again later", "incomplete-suites", "Packages.xz: it"]
+        {
+            assert!(error.contains(words), "{words}: {error}");
+        }
+        assert!(debian.has_nothing());
+    }
+}
+
+#[test]
+fn incomplete_updates_are_left_out_for_all_platforms_where_the_matrix_says_so() {
+    let (debian, sources) = with_security("incomplete-suites = 'leave-out'", half_synchronised);
+    // What was chosen for one platform before is chosen anew, so that all of them are of one state.
+    succeeds(&mut debian.with_apt(&sources, &["matrix", "build", "--platform", "linux/amd64"]));
+    assert!(debian.lock().contains(SUITE), "{}", debian.lock());
+    let built = succeeds(&mut debian.with_apt(&sources, &["matrix", "build"]));
+    let said = String::from_utf8(built.stderr).unwrap();
+    assert_eq!(said.matches("going on without it on all platforms").count(), 1, "{said}");
+    succeeds(&mut debian.with_apt(&sources, &["matrix", "lock"]));
+    assert!(!debian.lock().contains(SUITE), "{}", debian.lock());
+    // The lock goes on as it was made.
+    debian.fixture.edit("m/debian/12.toml", "names = [\"base\"]", "names = [\"base\", \"plugins\"]");
+    let locked = succeeds(&mut debian.with_apt(&sources, &["matrix", "lock"]));
+    assert!(!debian.lock().contains(SUITE), "{}", String::from_utf8_lossy(&locked.stderr));
+}
+
+#[test]
+fn a_machine_that_takes_no_security_updates_is_told() {
+    let (debian, sources) = with_security("", |_| {});
+    let sources = sources.lines().next().unwrap().to_owned() + "\n";
+    let locked = succeeds(&mut debian.with_apt(&sources, &["matrix", "lock"]));
+    let said = String::from_utf8(locked.stderr).unwrap();
+    assert_eq!(said.matches("apt does not use bookworm-security").count(), 1, "{said}");
+}
+
+const EXPIRED: &str = "Thu, 02 Jan 2025 00:00:00 UTC";
+
+#[test]
+fn old_states_are_believed_where_somebody_says_so() {
+    let stale = || Debian::new(&Archive { valid_until: EXPIRED, ..Archive::new() });
+    let sources = |debian: &Debian| format!("deb {} bookworm main\n", debian.mirror.replace("file://", "file:"));
+    for (settings, believed) in [
+        ("Acquire::Check-Valid-Until \"false\";", true),
+        ("Acquire { Check-Date no; };", true),
+        ("Acquire::Check-Valid-Until \"true\";", false),
+        ("// Acquire::Check-Valid-Until \"false\";", false),
+    ] {
+        let debian = stale();
+        debian.fixture.write("apt/apt.conf.d/99snapshot", settings);
+        let locked = debian.with_apt(&sources(&debian), &["matrix", "lock"]).output().unwrap();
+        assert_eq!(locked.status.success(), believed, "{settings}: {}", String::from_utf8_lossy(&locked.stderr));
+        // They are those of apt's own sources, not of an address that the user writes.
+        let other =
+            debian.kletimg(&["matrix", "lock", "--update"]).env("KLETIMG_STORE", debian.fixture.path("s2")).output();
+        assert!(!other.unwrap().status.success(), "{settings}");
+    }
+    let debian = stale();
+    debian.fixture.edit("m/debian/12.toml", "suite = \"bookworm\"", "suite = \"bookworm\"\ncheck-valid-until = false");
+    succeeds(&mut debian.kletimg(&["matrix", "lock"]));
+}
+
+#[test]
+fn mirrors_are_reached_as_apt_reaches_them() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = runtime.block_on(Server::start());
+    let debian = Debian::new(&Archive::new());
+    let archive = debian.fixture.path("archive");
+    // A cache of packages, for apt alone: the name of the mirror means something only to it.
+    serve(&server, "http://mirror.invalid/debian", &archive);
+    debian.fixture.write("apt/apt.conf.d/01proxy", format!("Acquire::http::Proxy \"{}\";\n", server.url));
+    succeeds(&mut debian.with_apt("deb http://mirror.invalid/debian bookworm main\n", &["matrix", "build"]));
+    fs::remove_dir_all(debian.fixture.path("store")).unwrap();
+    fs::remove_file(debian.fixture.path("m/matrix.lock")).unwrap();
+
+    // A login for one host, which the address does not show.
+    serve(&server, "/debian", &archive);
+    debian.fixture.write("apt/apt.conf.d/01proxy", "Acquire::http::Proxy \"DIRECT\";\n");
+    let login = format!("machine {} login bob password hushhush\n", server.url);
+    debian.fixture.write("apt/auth.conf.d/mirror.conf", login);
+    let sources = format!("deb {}/debian bookworm main\n", server.url);
+    let built = succeeds(&mut debian.with_apt(&sources, &["matrix", "build"]));
+    let own = server.asked().into_iter().filter(|asked| asked.path.starts_with("/debian/"));
+    let said: Vec<_> = own.map(|asked| asked.headers.get("authorization").cloned()).collect();
+    // base64 of `bob:hushhush`.
+    let expected = Some("Basic Ym9iOmh1c2hodXNo".to_owned());
+    assert!(said.len() > 5 && said.iter().all(|said| *said == expected), "{said:?}");
+    let printed = String::from_utf8_lossy(&built.stderr).into_owned();
+    assert!(!printed.contains("hushhush") && !debian.lock().contains("bob"), "{printed}");
+}
+
+#[test]
+fn methods_that_only_apt_has_are_named() {
+    let debian = Debian::new(&Archive::new());
+    for method in ["tor+http://mirror.test/debian", "mirror+http://mirror.test/list"] {
+        let error = fails(&mut debian.with_apt(&format!("deb {method} bookworm main\n"), &["matrix", "lock"]), 1);
+        assert!(error.contains(method) && error.contains("a method that kletimg does not have"), "{error}");
     }
 }

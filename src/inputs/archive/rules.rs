@@ -36,7 +36,7 @@ pub enum Refusal {
     HardlinkEscapes { target: String },
     #[error("is a hard link to `{target}`, which is not a file that came before it")]
     HardlinkDangles { target: TreePath },
-    #[error("is a {0}, and images hold none; the `skip` policy for devices would leave it out")]
+    #[error("is a {0}, and images hold none: take a package or an archive without it")]
     Device(Special),
     #[error("is a sparse file: make the archive without `--sparse`")]
     Sparse,

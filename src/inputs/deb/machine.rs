@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     openpgp::{Keyring, KeyringError},
+    settings::Settings,
     sources::{self, Mirror, SignedBy, Source, SourcesError, Wanted},
 };
 use crate::{
@@ -19,6 +20,8 @@ pub struct Machine {
     /// Its sources, or why they cannot be read, which matters only to who needs them.
     sources: Result<Vec<Source>, String>,
     folder: PathBuf,
+    /// Proxies, logins, and whether dates count.
+    pub settings: Settings,
     pub now: Epoch,
 }
 
@@ -47,7 +50,9 @@ impl Machine {
     /// The machine whose apt is configured in `folder`, normally `/etc/apt`. Sources that cannot be read are no error yet.
     pub fn read(folder: &Path, now: Epoch) -> Self {
         let sources = sources::read(folder).map_err(|error| error.to_string());
-        Self { sources, folder: folder.to_owned(), now }
+        // Settings that cannot be read are those of somebody else's apt.
+        let settings = Settings::read(folder).unwrap_or_default();
+        Self { sources, folder: folder.to_owned(), settings, now }
     }
 
     /// Where a suite is reached, or why nowhere, in words that name what to set.

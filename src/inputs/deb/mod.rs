@@ -1,7 +1,8 @@
 //! Debian as a base: signed indexes, the choice of packages, and the root file system that they make.
 //!
 //! ```text
-//! sources  -> machine     where this machine reaches a Debian archive, and whose signatures count
+//! sources, settings
+//!          -> machine     where this machine reaches a Debian archive, and whose signatures count
 //! openpgp  -> release     a suite's release file, verified, and the indexes it vouches for
 //! packages -> universe    what the indexes offer; source_packages for tarballs
 //! resolver                which packages: what `apt-get install` would decide
@@ -23,6 +24,7 @@ pub mod relation;
 pub mod release;
 pub mod resolver;
 pub mod rootfs;
+pub mod settings;
 pub mod source_packages;
 pub mod sources;
 pub mod stanza;

@@ -40,8 +40,8 @@ pub struct SignedText {
 
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringError {
-    #[error("reading the keyring: {0}")]
-    Malformed(#[source] pgp::errors::Error),
+    #[error("reading the keyring: it holds no key that can be read: name a file of OpenPGP keys, binary or ASCII")]
+    Malformed(#[source] Box<pgp::errors::Error>),
     #[error("the keyring holds no public key: name a file of OpenPGP keys, binary or ASCII")]
     Empty,
     #[error("the keyring is larger than {LARGEST} bytes")]
@@ -51,8 +51,12 @@ pub enum KeyringError {
 /// Why a signed text is not trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum SignatureError {
-    #[error("the text is not clear-signed: {0}")]
-    Malformed(#[source] pgp::errors::Error),
+    /// The library's own words are about its parser, and hold the bytes that it did not like.
+    #[error(
+        "the signed text is damaged, its header or its signature cannot be read: try again, or another mirror; a page of a \
+         proxy or a login may stand in its place"
+    )]
+    Malformed(#[source] Box<pgp::errors::Error>),
     #[error(
         "the text is not clear-signed: it does not begin with `{BEGIN}` or something stands around the signed part"
     )]
@@ -105,7 +109,8 @@ impl Keyring {
         if bytes.len() > LARGEST {
             return Err(KeyringError::TooLarge);
         }
-        let (keys, _) = SignedPublicKey::from_reader_many(bytes).map_err(KeyringError::Malformed)?;
+        let (keys, _) =
+            SignedPublicKey::from_reader_many(bytes).map_err(|error| KeyringError::Malformed(error.into()))?;
         let before = self.keys.len();
         let mut unreadable = None;
         for key in keys {
@@ -117,7 +122,7 @@ impl Keyring {
         }
         match unreadable {
             _ if self.keys.len() > before => Ok(()),
-            Some(error) => Err(KeyringError::Malformed(error)),
+            Some(error) => Err(KeyringError::Malformed(error.into())),
             None => Err(KeyringError::Empty),
         }
     }
@@ -152,7 +157,8 @@ impl Keyring {
         if !message.starts_with(BEGIN) || message.matches(BEGIN).count() != 1 {
             return Err(SignatureError::NotAlone);
         }
-        let (message, _) = CleartextSignedMessage::from_string(message).map_err(SignatureError::Malformed)?;
+        let (message, _) =
+            CleartextSignedMessage::from_string(message).map_err(|error| SignatureError::Malformed(error.into()))?;
         let text = message.signed_text();
         let mut rejected = Vec::new();
         for signature in message.signatures().iter().take(MOST_SIGNATURES) {

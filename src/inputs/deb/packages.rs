@@ -63,7 +63,7 @@ pub enum MultiArch {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PackageError {
-    #[error("reading the package {package}: {source}")]
+    #[error("reading the package{}: {source}", named(package))]
     Line { package: String, source: MalformedLine },
     #[error("reading the package `{package}`: it has no field {field}")]
     Lacks { package: String, field: &'static str },
@@ -75,6 +75,11 @@ pub enum PackageError {
     Path { package: String, path: String },
     #[error("reading a package: `{0}` is no package's name")]
     Name(String),
+}
+
+/// ` NAME`, or nothing for a paragraph that has not said yet whose it is.
+fn named(package: &str) -> String {
+    if package.is_empty() { String::new() } else { format!(" {package}") }
 }
 
 impl<'a> Package<'a> {

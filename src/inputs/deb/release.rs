@@ -72,8 +72,8 @@ pub enum ReleaseError {
     )]
     OtherOrigin { origin: String },
     #[error(
-        "the release file of {suite} was valid until {} and it is {}: the mirror is out of date (take another), or \
-         this machine's clock is wrong", until.rfc3339(), now.rfc3339()
+        "the release file of {suite} was valid until {} and it is {}: the mirror is out of date (take another), this \
+         machine's clock is wrong, or an old state is wanted (`check-valid-until = false` in the base definition)", until.rfc3339(), now.rfc3339()
     )]
     Expired { suite: String, until: Epoch, now: Epoch },
     #[error(
@@ -167,16 +167,21 @@ impl Release {
     /// Whether this state of the suite may be believed now. A caller that wants an old state on purpose (a lock, a
     /// snapshot, `Check-Valid-Until: no`) does not ask.
     pub fn check_time(&self, now: Epoch) -> Result<(), ReleaseError> {
-        // A clock may be some minutes behind that of the archive.
-        const SKEW: u64 = 600;
-        let suite = self.codename.clone();
-        if self.date.seconds() > now.seconds() + SKEW {
-            return Err(ReleaseError::FromTheFuture { suite, date: self.date, now });
-        }
+        self.check_date(now)?;
         match self.valid_until {
-            Some(until) if until < now => Err(ReleaseError::Expired { suite, until, now }),
+            Some(until) if until < now => Err(ReleaseError::Expired { suite: self.codename.clone(), until, now }),
             _ => Ok(()),
         }
+    }
+
+    /// Whether this state of the suite is one of today or before, as every old state is.
+    pub fn check_date(&self, now: Epoch) -> Result<(), ReleaseError> {
+        // A clock may be some minutes behind that of the archive.
+        const SKEW: u64 = 600;
+        if self.date.seconds() > now.seconds() + SKEW {
+            return Err(ReleaseError::FromTheFuture { suite: self.codename.clone(), date: self.date, now });
+        }
+        Ok(())
     }
 
     /// The ways in which the packages of a component are listed for an architecture, the smallest first.

@@ -24,7 +24,7 @@ pub struct Source {
     /// Empty: every architecture.
     pub architectures: Vec<String>,
     pub signed_by: SignedBy,
-    /// `Check-Valid-Until: no`, as for a snapshot of the archive.
+    /// `Check-Valid-Until: no` or `Check-Date: no`, as for a snapshot of the archive.
     pub may_be_outdated: bool,
 }
 
@@ -82,6 +82,11 @@ pub enum Found {
     Nothing,
     #[error("this machine's apt sources name no Debian archive that has it (they name {})", .0.join(", "))]
     Others(Vec<String>),
+    #[error(
+        "this machine's apt reaches it by a method that kletimg does not have ({}): it has http, https, file, copy and \
+         mirror+file", .0.join(", ")
+    )]
+    OtherMethods(Vec<String>),
 }
 
 /// Reads all sources of a machine whose apt is configured in `folder`, normally `/etc/apt`, in apt's order.
@@ -182,7 +187,7 @@ fn parse_line(line: &str) -> Option<Source> {
         match name {
             "arch" => source.architectures = values().collect(),
             "signed-by" => source.signed_by = SignedBy::Listed(values().collect()),
-            "check-valid-until" => source.may_be_outdated = is_no(value),
+            "check-valid-until" | "check-date" => source.may_be_outdated |= is_no(value),
             _ => {}
         }
     }
@@ -221,7 +226,7 @@ fn parse_stanza(file: &str, stanza: Stanza<'_>) -> Result<Source, SourcesError> 
         components: words("Components"),
         architectures: words("Architectures"),
         signed_by: stanza.get("Signed-By").map_or(SignedBy::Any, signed_by),
-        may_be_outdated: stanza.get("Check-Valid-Until").is_some_and(is_no),
+        may_be_outdated: ["Check-Valid-Until", "Check-Date"].iter().any(|name| stanza.get(name).is_some_and(is_no)),
     })
 }
 
@@ -235,7 +240,7 @@ fn signed_by(value: &str) -> SignedBy {
     SignedBy::Listed(listed.map(str::to_owned).collect())
 }
 
-fn is_no(value: &str) -> bool {
+pub(super) fn is_no(value: &str) -> bool {
     matches!(value.to_ascii_lowercase().as_str(), "no" | "false" | "without" | "off" | "disable" | "0")
 }
 
@@ -274,6 +279,12 @@ pub fn mirrors(sources: &[Source], wanted: Wanted<'_>) -> Result<Vec<Mirror>, So
     }
     if !found.is_empty() {
         return Ok(found);
+    }
+    let unreachable = |source: &&Source| source.suites.iter().any(|named| named == suite);
+    let uris = sources.iter().filter(unreachable).flat_map(|source| &source.uris);
+    let methods: Vec<_> = uris.filter(|uri| reachable(uri).is_none()).cloned().collect();
+    if !methods.is_empty() {
+        return Err(SourcesError::NoMirror { suite: suite.to_owned(), found: Found::OtherMethods(methods) });
     }
     let mut others: Vec<_> = sources.iter().flat_map(|source| source.uris.iter().cloned()).collect();
     others.sort();

@@ -6,20 +6,24 @@
 use std::error::Error as _;
 
 use reqwest::{
-    Client,
+    Client, Method, RequestBuilder,
     redirect::{Attempt, Policy},
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
 use super::{
     Options, Proxies,
-    error::{FetchError, Why},
+    error::{FetchError, Why, redacted},
+    hosts::{Hosts, Proxy},
 };
 use crate::host::files;
 
 /// A client, and whether it can trust anybody.
 pub(super) struct Http {
-    pub(super) client: Client,
+    client: Client,
+    /// Those that go through what is set for single hosts.
+    others: Vec<(Proxy, Client)>,
+    hosts: Hosts,
     pub(super) trust: Trust,
 }
 
@@ -44,14 +48,46 @@ impl Http {
         // An error only says that the process has a provider already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let extra = authorities(options)?;
-        if let Ok(client) = builder(options).tls_certs_merge(extra.clone()).build() {
-            return Ok(Self { client, trust: Trust::Authorities });
+        let (client, trust) = build(options, &extra, None)?;
+        let mut others = Vec::new();
+        for way in options.hosts.ways() {
+            others.push((way.clone(), build(options, &extra, Some(way))?.0));
         }
-        // What can fail is only the system's trust: it has no certificates at all.
-        let client = builder(options).tls_certs_only(extra).build();
-        let client = client.map_err(|error| FetchError::Client(cause(&error)))?;
-        Ok(Self { client, trust: Trust::Nobody })
+        Ok(Self { client, others, hosts: options.hosts.clone(), trust })
     }
+
+    /// A request, by the way and with the login that are set for its address.
+    pub(super) fn request(&self, method: Method, url: &url::Url) -> RequestBuilder {
+        let way = self.hosts.proxy(url.as_str());
+        let other = way.and_then(|way| self.others.iter().find(|(known, _)| known == way));
+        let request = other.map_or(&self.client, |(_, client)| client).request(method, url.clone());
+        match self.hosts.credentials(url) {
+            Some((user, password)) => request.basic_auth(user, Some(password)),
+            None => request,
+        }
+    }
+}
+
+fn build(
+    options: &Options,
+    extra: &[reqwest::Certificate],
+    way: Option<&Proxy>,
+) -> Result<(Client, Trust), FetchError> {
+    let builder = || -> Result<_, FetchError> {
+        Ok(match way {
+            None => builder(options),
+            Some(Proxy::Direct) => builder(options).no_proxy(),
+            Some(Proxy::Through(url)) => builder(options).proxy(reqwest::Proxy::all(url).map_err(|error| {
+                FetchError::Client(format!("the proxy {} of apt.conf: {}", redacted(url), cause(&error)))
+            })?),
+        })
+    };
+    if let Ok(client) = builder()?.tls_certs_merge(extra.to_vec()).build() {
+        return Ok((client, Trust::Authorities));
+    }
+    // What can fail is only the system's trust: it has no certificates at all.
+    let client = builder()?.tls_certs_only(extra.to_vec()).build();
+    Ok((client.map_err(|error| FetchError::Client(cause(&error)))?, Trust::Nobody))
 }
 
 fn builder(options: &Options) -> reqwest::ClientBuilder {
@@ -109,6 +145,8 @@ pub(super) enum Again {
     Never,
     /// A host that cannot be reached now can hardly be in a minute: the user should not wait for it.
     Once,
+    /// A host that took the question and then said nothing for as long as is waited.
+    Silent,
     Backoff,
 }
 
@@ -131,12 +169,12 @@ pub(super) fn explain(error: &reqwest::Error, host: &str, received: u64, options
     if error.is_builder() {
         return (Why::Request { reason: cause(error) }, Again::Never);
     }
-    let reason = if error.is_timeout() {
-        format!("no byte came for {} s", options.stall_timeout.as_secs_f32())
+    let (reason, again) = if error.is_timeout() {
+        (format!("no byte came for {} s", options.stall_timeout.as_secs_f32()), Again::Silent)
     } else {
-        cause(error)
+        (cause(error), Again::Backoff)
     };
-    (Why::Interrupted { received, expected: None, reason }, Again::Backoff)
+    (Why::Interrupted { received, expected: None, reason }, again)
 }
 
 /// The host of a URL, with the port where it is not the scheme's own.

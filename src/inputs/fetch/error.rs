@@ -34,6 +34,16 @@ pub enum FetchError {
     Store(#[from] StoreError),
 }
 
+impl FetchError {
+    /// The places where a file was looked for, if all that went wrong is that none of them has it.
+    pub fn nowhere(&self) -> Option<String> {
+        let Self::Failed { tried, .. } = self else { return None };
+        let none = |tried: &Tried| matches!(tried.why, Why::NotFound { .. } | Why::MissingFile { .. });
+        let places: Vec<_> = tried.iter().map(|tried| tried.url.as_str()).collect();
+        tried.iter().all(none).then(|| places.join(", "))
+    }
+}
+
 /// One address that was tried, and why it did not give the file.
 #[derive(Debug)]
 pub struct Tried {
@@ -124,7 +134,11 @@ fn advice(tried: &[Tried]) -> String {
             format!("try again later, or name a mirror with `--mirror {origin}/=URL`")
         }
         Why::Redirect { .. } => format!("name a mirror with `--mirror {origin}/=URL`"),
-        Why::TooLarge { .. } | Why::WrongSize { .. } | Why::WrongSum { .. } | Why::Refused(_) => {
+        // What was asked for has no digest yet: an index, or a package that an index names.
+        Why::Refused(_) | Why::TooLarge { .. } => {
+            "nothing of it was kept: try again later, or name another mirror with `--mirror`".to_owned()
+        }
+        Why::WrongSize { .. } | Why::WrongSum { .. } => {
             "nothing of it was kept: if the publisher replaced the file on purpose, run `kletimg matrix lock --update`; \
              if not, do not trust that server"
                 .to_owned()

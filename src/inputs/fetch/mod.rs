@@ -26,6 +26,7 @@ use crate::{
 pub mod checksum;
 mod client;
 mod error;
+pub mod hosts;
 pub mod mirrors;
 mod sink;
 mod transfer;
@@ -37,7 +38,7 @@ pub use mirrors::{Mirrors, Original};
 use client::{Again, Http};
 use error::redacted;
 use sink::{Meter, Sink};
-use transfer::{Bound, Failure, Pieces, Transfer};
+use transfer::{Bound, Failure, Others, Pieces, Transfer};
 
 /// How to fetch.
 #[derive(Clone, Debug)]
@@ -49,6 +50,8 @@ pub struct Options {
     /// PEM files with certificate authorities that are trusted beside the system's.
     pub ca_certificates: Vec<PathBuf>,
     pub proxies: Proxies,
+    /// What is set for single hosts, over the proxies of the environment.
+    pub hosts: hosts::Hosts,
     /// Until a connection stands, name resolution included.
     pub connect_timeout: Duration,
     /// Between two pieces of a body, and until the head of a response.
@@ -87,6 +90,7 @@ impl Default for Options {
             mirrors: Mirrors::default(),
             ca_certificates: Vec::new(),
             proxies: Proxies::System,
+            hosts: hosts::Hosts::default(),
             // A host that does not answer in five seconds is not there, or not worth waiting for.
             connect_timeout: Duration::from_secs(5),
             stall_timeout: Duration::from_secs(30),
@@ -129,7 +133,7 @@ pub struct Fetcher {
     progress: SharedProgress,
     permits: Semaphore,
     http: OnceLock<Http>,
-    /// Hosts that could not be reached: for the rest of the run others are asked first, so that a mirror that is down
+    /// Hosts that could not be reached, or that took a question and never sent a byte: for the rest of the run others are asked first, so that a mirror that is down
     /// costs its timeout once and not for every file.
     down: Mutex<BTreeSet<String>>,
     /// One lock per digest that is being fetched, so that nobody fetches it twice.
@@ -207,9 +211,9 @@ impl Fetcher {
         let _permit = self.permits.acquire().await;
         let meter = Meter::new(self.progress.start(what, Some(size)));
         let mut tried = Vec::new();
-        for target in targets {
+        for (target, others) in in_turn(targets) {
             let sink = Sink::unverified(&self.store, &meter)?;
-            let why = match self.receive(&target, Bound::Exactly(size), sink).await? {
+            let why = match self.receive(&target, others, Bound::Exactly(size), sink).await? {
                 Ok((sink, _)) => {
                     let accept = accept.clone();
                     let judged = blocking(move || {
@@ -250,9 +254,9 @@ impl Fetcher {
     ) -> Result<(Vec<u8>, T), FetchError> {
         let _permit = self.permits.acquire().await;
         let mut tried = Vec::new();
-        for target in self.targets(what, url)? {
+        for (target, others) in in_turn(self.targets(what, url)?) {
             let sink = Sink::memory();
-            let why = match self.receive(&target, Bound::AtMost(limit), sink).await? {
+            let why = match self.receive(&target, others, Bound::AtMost(limit), sink).await? {
                 Ok((sink, _)) => {
                     let bytes = sink.into_bytes();
                     match accept(&target, &bytes) {
@@ -289,8 +293,8 @@ impl Fetcher {
         let _permit = self.permits.acquire().await;
         let meter = Meter::new(self.progress.start(what, size));
         let mut tried = Vec::new();
-        for target in targets {
-            match self.verified(&target, expected, size, &meter).await? {
+        for (target, others) in in_turn(targets) {
+            match self.verified((&target, others), expected, size, &meter).await? {
                 Ok(blob) => {
                     meter.task.done(&crate::base::size::Bytes(blob.size).to_string());
                     return Ok(blob);
@@ -305,7 +309,7 @@ impl Fetcher {
     /// one piece, because a server may have changed it in between without saying so.
     async fn verified(
         &self,
-        target: &str,
+        (target, others): (&str, Others),
         expected: Sum,
         size: Option<u64>,
         meter: &Arc<Meter>,
@@ -315,7 +319,7 @@ impl Fetcher {
         loop {
             chances -= 1;
             let sink = Sink::blob(&self.store, &expected, meter)?;
-            let (sink, pieces) = match self.receive(target, bound, sink).await? {
+            let (sink, pieces) = match self.receive(target, others, bound, sink).await? {
                 Ok(received) => received,
                 Err(why) => return Ok(Err(why)),
             };
@@ -331,6 +335,7 @@ impl Fetcher {
     async fn receive(
         &self,
         target: &str,
+        others: Others,
         bound: Bound,
         mut sink: Sink,
     ) -> Result<Result<(Sink, Pieces), Why>, FetchError> {
@@ -341,16 +346,17 @@ impl Fetcher {
                 copied.map(|()| Pieces::One)
             }
             Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
-                Transfer::new(self.http()?, &self.options, &url, bound).run(&mut sink).await
+                Transfer::new(self.http()?, &self.options, &url, bound).run(&mut sink, others).await
             }
             _ => Err(Failure::Remote { why: Why::NotAUrl, again: Again::Never }),
         };
         match received {
             Ok(pieces) => Ok(Ok((sink, pieces))),
-            Err(Failure::Remote { why, .. }) => {
-                if let Why::Unreachable { host, .. } = &why {
-                    self.down.lock().unwrap_or_else(PoisonError::into_inner).insert(host.clone());
-                }
+            Err(Failure::Remote { why, again }) => {
+                let silent =
+                    (again == Again::Silent).then(|| Url::parse(target).ok().as_ref().and_then(client::host_of));
+                let down = if let Why::Unreachable { host, .. } = &why { Some(host.clone()) } else { silent.flatten() };
+                self.down.lock().unwrap_or_else(PoisonError::into_inner).extend(down);
                 Ok(Err(why))
             }
             Err(Failure::Local(error)) => Err(error.into()),
@@ -404,6 +410,13 @@ impl Fetcher {
         fetching.insert(digest, Arc::downgrade(&lock));
         lock
     }
+}
+
+/// Addresses one after the other, each with whether there are more to try.
+fn in_turn(targets: Vec<String>) -> impl Iterator<Item = (String, Others)> {
+    let last = targets.len().saturating_sub(1);
+    let others = move |number| if number < last { Others::Left } else { Others::None };
+    targets.into_iter().enumerate().map(move |(number, target)| (target, others(number)))
 }
 
 /// Runs what waits for the disk where it may block.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use reqwest::{
-    Response, StatusCode,
+    Method, Response, StatusCode,
     header::{
         ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_RANGE,
         LAST_MODIFIED, RANGE, RETRY_AFTER,
@@ -36,6 +36,13 @@ pub(super) enum Bound {
 pub(super) enum Pieces {
     One,
     Several,
+}
+
+/// Whether there are other addresses to try after one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Others {
+    Left,
+    None,
 }
 
 /// Why an attempt failed.
@@ -78,7 +85,7 @@ impl<'a> Transfer<'a> {
     }
 
     /// Fetches the whole file into `sink`.
-    pub(super) async fn run(mut self, sink: &mut Sink) -> Result<Pieces, Failure> {
+    pub(super) async fn run(mut self, sink: &mut Sink, others: Others) -> Result<Pieces, Failure> {
         // An attempt that brought this much is progress, and does not count against the retries.
         const PROGRESS: u64 = 1 << 20;
         if self.url.scheme() == "https" && self.http.trust == Trust::Nobody {
@@ -105,18 +112,26 @@ impl<'a> Transfer<'a> {
             }
             let tired = match again {
                 Again::Never => true,
+                // It keeps a user waiting far longer than one that is not there.
+                Again::Silent if sink.received() == 0 => {
+                    others == Others::Left || std::mem::replace(&mut unreachable, true)
+                }
+                Again::Silent => false,
                 Again::Once => std::mem::replace(&mut unreachable, sink.received() == 0),
                 Again::Backoff => false,
             };
             let pause = pauses.next().filter(|_| !tired);
-            let Some(pause) = pause else { return Err((why, Again::Never).into()) };
+            let Some(pause) = pause else {
+                let silent = again == Again::Silent && sink.received() == 0;
+                return Err((why, if silent { Again::Silent } else { Again::Never }).into());
+            };
             let asked = if let Why::Status { wait, .. } = &why { wait.map(Duration::from_secs) } else { None };
             tokio::time::sleep(asked.unwrap_or(pause)).await;
         }
     }
 
     async fn attempt(&mut self, sink: &mut Sink) -> Result<(), Failure> {
-        let mut request = self.http.client.get(self.url.clone()).header(ACCEPT_ENCODING, "identity");
+        let mut request = self.http.request(Method::GET, self.url).header(ACCEPT_ENCODING, "identity");
         match &self.validator {
             Some(validator) if sink.received() > 0 => {
                 let range = format!("bytes={}-", sink.received());
@@ -153,7 +168,7 @@ impl<'a> Transfer<'a> {
         }
         self.forget(sink)?;
         self.validator = validator(response.headers());
-        self.total = length(response.headers());
+        self.total = number(response.headers(), &CONTENT_LENGTH);
         match (self.bound, self.total) {
             (Bound::Exactly(expected), Some(actual)) if actual != expected => {
                 Err((Why::WrongSize { expected, actual }, Again::Never).into())
@@ -226,12 +241,6 @@ fn continues(headers: &HeaderMap, at: u64, before: Option<u64>) -> Option<u64> {
 fn validator(headers: &HeaderMap) -> Option<HeaderValue> {
     let strong = headers.get(ETAG).filter(|etag| etag.as_bytes().starts_with(b"\""));
     strong.or_else(|| headers.get(LAST_MODIFIED)).cloned()
-}
-
-/// The length that a response declares. Asked for by name: the client's own answer is that of the body, which a HEAD
-/// response has none of.
-pub(super) fn length(headers: &HeaderMap) -> Option<u64> {
-    number(headers, &CONTENT_LENGTH)
 }
 
 fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {

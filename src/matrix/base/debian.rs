@@ -4,7 +4,7 @@
 //! mirrors, and which of them this machine uses must not change what is built. The mirrors are those of the machine's own
 //! apt, or URLs in the definition.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use super::{AskingCell, DeclaredScript, PackageGroup, PackageRequest, request};
 use crate::{
@@ -40,6 +40,8 @@ pub struct DebianRepository {
     /// On a machine that runs this release of Debian, used where its own apt uses the suite; elsewhere, where a mirror
     /// has it.
     pub optional: bool,
+    /// `false` where an old state is wanted, as of a snapshot of the archive.
+    pub check_valid_until: bool,
     pub at: At,
 }
 
@@ -95,19 +97,32 @@ impl DebianRoot {
         let repositories = table.each("repositories", DebianRepository::read);
         let packages = table.each("packages", PackageGroup::read);
         table.require("packages", PACKAGES)?;
+        let without = table.each("without", LeftOut::read);
+        check_omissions(&packages, &without, table);
         Some(Self {
             repositories,
             packages,
-            without: table.each("without", LeftOut::read),
+            without,
             keep: table.each("keep", Kept::read),
             alternatives: table.each("alternatives", Alternative::read),
             declared: table.each("declared", |table| DeclaredScript::read(table, &SCRIPTS)),
         })
     }
 
-    /// The packages that a cell asks for. See [`super::AlpineRoot::request`].
+    /// The packages that a cell asks for, in the order of the definition: to apt it matters which is named first.
     pub fn request(&self, cell: &AskingCell<'_>) -> PackageRequest {
         request(&self.packages, cell)
+    }
+}
+
+/// What is both asked for and left out would just not be there.
+fn check_omissions(packages: &[PackageGroup], without: &[LeftOut], table: &Table<'_>) {
+    let bare = |name: &str| name.split(['=', ':']).next().unwrap_or_default().to_owned();
+    let asked: BTreeSet<String> =
+        packages.iter().flat_map(|group| &group.names).map(|name| bare(&name.value)).collect();
+    for name in without.iter().flat_map(|group| &group.names).filter(|name| asked.contains(&name.value)) {
+        let message = format!("`{}` is asked for in [[packages]] and left out in [[without]]", name.value);
+        table.report_at(&name.at, "asked-and-left-out", message, Some("remove one of them".to_owned()));
     }
 }
 
@@ -119,6 +134,7 @@ impl DebianRepository {
         let components = table.list::<String>("components");
         let keys = table.list::<PathBuf>("keys").unwrap_or_default();
         let optional = table.boolean("optional").unwrap_or(false);
+        let check_valid_until = table.boolean("check-valid-until").unwrap_or(true);
         let suite = suite.filter(|suite| is_path(&suite.value, table, "suite"))?.value;
         let archive = archive.map_or_else(
             || if suite.ends_with("-security") { "debian-security".to_owned() } else { "debian".to_owned() },
@@ -135,7 +151,16 @@ impl DebianRepository {
         if !components.iter().all(|component| is_path(component, table, "component")) {
             return None;
         }
-        Some(Self { archive, mirrors: mirrors?, suite, components, keys, optional, at: table.at().clone() })
+        Some(Self {
+            archive,
+            mirrors: mirrors?,
+            suite,
+            components,
+            keys,
+            optional,
+            check_valid_until,
+            at: table.at().clone(),
+        })
     }
 
     /// What the URLs of the archive's files begin with.

@@ -64,7 +64,7 @@ pub(super) async fn choose(
                 wanted.push((url, chosen));
             }
         }
-        answer.selected.push(Selected { packages, indexes: urls.clone() });
+        answer.selected.push(Selected { packages, indexes: urls.clone(), ..Selected::default() });
     }
     wanted.retain(|(url, chosen)| lock.inputs.get(url).is_none_or(|pin| is_another(asking.store, pin, chosen)));
     let pins = wanted.iter().map(|(url, chosen)| {
@@ -281,6 +281,7 @@ fn trim(parts: &Parts<'_>, installed: InstalledLayers) -> Result<Assembled, Step
         bottom: vec![(SHARED.to_owned(), base), (OTHERS.to_owned(), additional)],
         top: vec![(DATABASE.to_owned(), records)],
         warnings,
+        ..Assembled::default()
     })
 }
 

@@ -3,6 +3,7 @@
 //! The chain of trust is that of apt: keys, the suite's release file, the index of a component, the package's file. All
 //! of it is walked when a matrix is locked. A build has the digests in its lock.
 
+mod settling;
 mod suites;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +31,7 @@ use crate::{
     plan::{Lock, Pin, Request, Selected, Selection},
     rootfs::without,
 };
+pub(super) use settling::{Settled, settle};
 use suites::Suite;
 pub use suites::wanted_suite;
 
@@ -56,6 +58,16 @@ pub enum DebianError {
         "no mirror of {archive} has a suite `{suite}` ({places}): correct `suite` in {at}, or name a mirror that has it"
     )]
     NoSuchSuite { suite: String, archive: String, at: String, places: String },
+    #[error(
+        "no mirror has the suite `{suite}` ({places}), which this machine's apt or the lock uses: try again later, \
+         name a mirror that has it, or take the suite out of {at} if the images are to have no updates from it"
+    )]
+    SuiteWentMissing { suite: String, at: String, places: String },
+    #[error(
+        "no mirror has {what} as the signed release file names them: the mirror's copy is stale or being synchronised\n  {}\n\
+         try again later, name another mirror with `--mirror {archive}=URL`{way_on}", places.join("\n  ")
+    )]
+    OutOfStep { what: String, archive: String, places: Vec<String>, way_on: String },
     #[error("no suite of the base can be asked: {}", .0.join(", "))]
     NoSuite(Vec<String>),
     #[error(transparent)]
@@ -71,13 +83,13 @@ pub(super) async fn choose(
     root: &DebianRoot,
     platform: Platform,
     selections: &[Selection],
-    lock: &Lock,
+    (settled, lock): (&Settled, &Lock),
 ) -> Result<Answer, PipelineError> {
     let doing = format!("choosing the packages of {} {platform}", base.name);
     let failed = |error: DebianError| PipelineError::new(doing.clone(), error.into());
     let requests: Vec<_> = selections.iter().map(|selection| Request::parse(&selection.request)).collect();
     let mut answer = Answer::default();
-    let mut suites = suites::open(asking, base, root, lock, &mut answer).await?;
+    let mut suites = suites::open(asking, base, root, settled, lock, &mut answer).await?;
     if suites.is_empty() {
         let names = root.repositories.iter().map(|repository| repository.suite.clone()).collect();
         return Err(failed(DebianError::NoSuite(names)));
@@ -122,11 +134,13 @@ fn answer(
     request: &Request<'_>,
 ) -> Result<Pinned, DebianError> {
     let own = |names: &[&str]| -> Vec<String> { names.iter().map(|name| (*name).to_owned()).collect() };
-    let mut pins = Vec::new();
+    let (mut pins, mut omitted) = (Vec::new(), Vec::new());
     if !request.install.is_empty() {
         let (install, without) = (own(&request.install), own(&request.without));
         let resolution = resolver::resolve(universe, resolver::Request { install: &install, without: &without })?;
         pins.extend(resolution.offers(universe).filter_map(|offer| pin(offer, owners)));
+        let asked_for = resolution.omitted.iter().filter(|omitted| !omitted.needed_by.is_empty());
+        omitted.extend(asked_for.map(|omitted| format!("{}: {}", omitted.package, omitted.needed_by.join(" "))));
     }
     for name in &request.files {
         let unknown = || Unresolvable(vec![Problem::Unknown { package: (*name).to_owned(), similar: Vec::new() }]);
@@ -142,7 +156,7 @@ fn answer(
     } else {
         suites.iter().flat_map(|suite| suite.urls(&suite.sources)).collect()
     };
-    Ok((Selected { packages, indexes }, pins))
+    Ok((Selected { packages, indexes, omitted }, pins))
 }
 
 /// A package of an index, which always says its digest, as the lock pins it.
@@ -195,19 +209,16 @@ pub(super) struct Parts<'a> {
 }
 
 /// Raised when the same packages come to lie otherwise in the layers.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Puts the packages of a lock together, once: the result is recorded.
 pub(super) fn assemble(store: &Store, parts: &Parts<'_>) -> Result<Assembled, Step> {
     if let Some(assembled) = recorded(store, parts) {
         return Ok(assembled);
     }
-    let setup = |brought: &dyn Fn(&TreePath) -> bool| Setup {
-        // What a cell does not have needs no name; whether any cell has it is seen when the base is looked at as a whole.
-        alternatives: parts.root.alternatives.iter().filter(|one| brought(&one.target)).map(alternative).collect(),
-        declared: BTreeSet::new(),
-    };
-    let (assembled, names) = put_together(store, &parts.all.packages, parts.files, setup)?;
+    let alternatives = parts.root.alternatives.iter().map(alternative).collect();
+    let setup = Setup { alternatives, declared: BTreeSet::new() };
+    let (assembled, names) = put_together(store, &parts.all.packages, parts.files, &setup)?;
     let assembled = cut(parts, &names, &assembled)?;
     store.record(&key(parts), &assembled)?;
     Ok(assembled)
@@ -222,7 +233,7 @@ pub(super) fn recorded(store: &Store, parts: &Parts<'_>) -> Option<Assembled> {
 /// that a component takes out. Their places are those in a merged /usr.
 pub(in super::super) fn tools(store: &Store, files: &[(String, Blob)]) -> Result<Tree, Step> {
     let (urls, blobs): (Vec<String>, Vec<Blob>) = files.iter().cloned().unzip();
-    Ok(put_together(store, &urls, &blobs, |_| Setup::default())?.0.tree)
+    Ok(put_together(store, &urls, &blobs, &Setup::default())?.0.tree)
 }
 
 /// The assembled packages, and the name of each.
@@ -230,7 +241,7 @@ fn put_together(
     store: &Store,
     urls: &[String],
     files: &[Blob],
-    setup: impl Fn(&dyn Fn(&TreePath) -> bool) -> Setup,
+    setup: &Setup,
 ) -> Result<(rootfs::Assembled, Vec<String>), DebianError> {
     let named: Vec<_> = urls.iter().map(|url| file_name(url)).zip(files).collect();
     let opened: Vec<Opened> =
@@ -238,8 +249,7 @@ fn put_together(
     let described: Vec<Package<'_>> =
         opened.iter().zip(&named).map(|(opened, (name, _))| opened.package(name)).collect::<Result<_, _>>()?;
     let unpacked: Vec<_> = opened.iter().zip(&described).map(|(opened, package)| opened.unpacked(package)).collect();
-    let setup = setup(&|path| opened.iter().any(|opened| opened.data.get(path).is_some()));
-    let assembled = rootfs::assemble(store, &unpacked, &setup)?;
+    let assembled = rootfs::assemble(store, &unpacked, setup)?;
     Ok((assembled, described.iter().map(|package| package.name.to_owned()).collect()))
 }
 
@@ -277,10 +287,10 @@ fn cut(parts: &Parts<'_>, names: &[String], assembled: &rootfs::Assembled) -> Re
         .map(|(_, name)| name.as_str())
         .collect();
     let name = format!("base {}", parts.definition.name);
-    let mut removed: Vec<TreePath> = (parts.definition.remove.iter().map(|path| path.value.clone()))
-        .filter(|path| assembled.tree.get(path).is_some())
-        .collect();
+    let placed = parts.definition.remove.iter().map(|path| assembled.places.of(&path.value));
+    let mut removed: Vec<TreePath> = placed.filter(|path| assembled.tree.get(path).is_some()).collect();
     let mut warnings = undeclared(parts.root, &name, assembled);
+    let idle = idle(parts, names, assembled);
     for kept in parts.root.keep.iter().filter(|kept| names.contains(&kept.package)) {
         let (surplus, missing) = surplus(kept, assembled);
         removed.extend(surplus);
@@ -304,7 +314,22 @@ fn cut(parts: &Parts<'_>, names: &[String], assembled: &rootfs::Assembled) -> Re
         bottom: vec![(SHARED.to_owned(), base), (OTHERS.to_owned(), others)],
         top: vec![(DATABASE.to_owned(), database)],
         warnings,
+        idle,
     })
+}
+
+/// What of the definition does nothing in this tree. It is a mistake where it does nothing in any.
+fn idle(parts: &Parts<'_>, names: &[String], assembled: &rootfs::Assembled) -> BTreeSet<String> {
+    let gone = |path: &&Located<TreePath>| assembled.tree.get(&assembled.places.of(&path.value)).is_none();
+    let removed = parts.definition.remove.iter().filter(gone);
+    let removed = removed.map(|path| format!("`remove` names /{}, which no package brings", path.value));
+    let alternatives = assembled.idle.iter();
+    let alternatives = alternatives.map(|link| format!("no package brings the target of the alternative /{link}"));
+    let declared = parts.root.declared.iter().filter(|declared| !names.contains(&declared.package));
+    let declared = declared.map(|one| format!("[[declared]] names {}, which is not installed", one.package));
+    let kept = parts.root.keep.iter().filter(|kept| !names.contains(&kept.package));
+    let kept = kept.map(|kept| format!("[[keep]] names {}, which is not installed", kept.package));
+    removed.chain(alternatives).chain(declared).chain(kept).collect()
 }
 
 /// The programs of a package that an image does not keep, and the names to keep that it does not have.

@@ -7,7 +7,7 @@
 mod alpine;
 pub(super) mod debian;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,9 +15,10 @@ use super::{PipelineError, Step, work::Work};
 use crate::{
     base::{Blob, Node, Platform, Tree, progress::Progress},
     inputs::{deb::machine::Machine, fetch::Fetcher, store::Store},
-    matrix::{BaseRoot, Matrix},
+    matrix::{Base, BaseRoot, Located, Matrix},
     plan::{self, Lock, Pin, Plan, Root, Selected, Selection},
 };
+use debian::Settled;
 
 /// The layer of packages that every tag of a base has.
 const SHARED: &str = "base";
@@ -53,18 +54,19 @@ struct Answer {
 
 /// Makes every selection of the plan that the lock does not have yet. All that fail are returned together.
 pub(super) async fn select(asking: Asking<'_>, plan: &Plan, lock: &mut Lock) -> Vec<PipelineError> {
+    let (settled, mut failed) = settle(asking, plan, lock).await;
     let mut groups: BTreeMap<(String, Platform), Vec<Selection>> = BTreeMap::new();
     for selection in lock.unselected(plan) {
         groups.entry((selection.base.clone(), selection.platform)).or_default().push(selection.clone());
     }
-    let mut failed = Vec::new();
     for ((base, platform), selections) in groups {
         let answer = match asking.matrix.bases.get(&base).map(|base| (base, &base.root)) {
             Some((base, BaseRoot::Alpine(root))) => {
                 alpine::choose(asking, base, root, platform, &selections, lock).await
             }
             Some((base, BaseRoot::Debian(root))) => {
-                debian::choose(asking, base, root, platform, &selections, lock).await
+                let Some(settled) = settled.get(&base.name) else { continue };
+                debian::choose(asking, base, root, platform, &selections, (settled, lock)).await
             }
             Some((_, BaseRoot::Archive(_))) | None => continue,
         };
@@ -83,6 +85,21 @@ pub(super) async fn select(asking: Asking<'_>, plan: &Plan, lock: &mut Lock) -> 
     failed
 }
 
+/// What is decided for all platforms of a Debian base that is asked anything, by its name; those are not among it for
+/// which that failed.
+async fn settle(asking: Asking<'_>, plan: &Plan, lock: &mut Lock) -> (BTreeMap<String, Settled>, Vec<PipelineError>) {
+    let asked: BTreeSet<String> = lock.unselected(plan).into_iter().map(|selection| selection.base.clone()).collect();
+    let (mut settled, mut failed) = (BTreeMap::new(), Vec::new());
+    for base in asked.iter().filter_map(|name| asking.matrix.bases.get(name)) {
+        let BaseRoot::Debian(root) = &base.root else { continue };
+        match debian::settle(asking, base, root, plan, lock).await {
+            Ok(one) => drop(settled.insert(base.name.clone(), one)),
+            Err(error) => failed.push(error),
+        }
+    }
+    (settled, failed)
+}
+
 /// A root file system made of packages, cut for sharing.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Assembled {
@@ -92,6 +109,9 @@ pub(super) struct Assembled {
     pub(super) top: Vec<(String, Tree)>,
     /// What would run on a machine where the packages are installed, and that nothing was done for.
     pub(super) warnings: Vec<String>,
+    /// What of the definition does nothing in these packages.
+    #[serde(default)]
+    pub(super) idle: BTreeSet<String>,
 }
 
 impl Assembled {
@@ -170,17 +190,74 @@ impl<'a> Parts<'a> {
 /// What assembling the bases of a plan would warn of, as far as their packages are here.
 pub(super) fn warnings(work: &Work) -> Vec<String> {
     let mut warnings = Vec::new();
-    for base in &work.plan.bases {
+    let mut assembled = BTreeMap::new();
+    for (index, base) in work.plan.bases.iter().enumerate() {
         let Root::Packages { all, .. } = base.root else { continue };
         let Some(selected) = work.lock.selected(&work.plan.selections[all]) else { continue };
         let here = |url: &String| work.lock.inputs.get(url).and_then(|pin| work.store().blob(&pin.sha256));
         let Some(files) = selected.packages.iter().map(here).collect::<Option<Vec<_>>>() else { continue };
         match assemble(work, base, &files) {
-            Ok(assembled) => warnings.extend(assembled.warnings),
+            Ok(one) => {
+                warnings.extend(one.warnings);
+                assembled.insert(index, one.idle);
+            }
             Err(error) => warnings.push(format!("{}: {error}", base.title())),
         }
     }
+    warnings.extend(idle(work, &assembled));
     warnings.sort();
     warnings.dedup();
     warnings
+}
+
+/// What of the definitions of bases does nothing in any of them; `idle` has what does nothing in each base of the plan, by
+/// its index. Said only where the plan asks for all that a definition has: what serves other versions is no mistake.
+pub(super) fn idle(work: &Work, idle: &BTreeMap<usize, BTreeSet<String>>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for definition in work.matrix.bases.values().filter(|base| asks_for_all(work, base)) {
+        warnings.extend(never_omitted(work, definition));
+        let own = work.plan.bases.iter().enumerate().filter(|(_, base)| base.name == definition.name);
+        let sets: Option<Vec<_>> = own.map(|(index, _)| idle.get(&index)).collect();
+        let Some((first, others)) = sets.as_ref().and_then(|sets| sets.split_first()) else { continue };
+        let everywhere = first.iter().filter(|entry| others.iter().all(|set| set.contains(*entry)));
+        warnings.extend(everywhere.map(|entry| format!("base {}: {entry}, in no image: correct it", definition.name)));
+    }
+    warnings
+}
+
+/// What a base leaves out and nothing in it asks for.
+fn never_omitted(work: &Work, definition: &Base) -> Vec<String> {
+    let BaseRoot::Debian(root) = &definition.root else { return Vec::new() };
+    let asked_for = needed_by(work, &definition.name);
+    // Locks of before this was written down say nothing of it.
+    let names = root.without.iter().flat_map(|group| &group.names).filter(|_| !asked_for.is_empty());
+    let idle = names.filter(|name| !asked_for.contains_key(&name.value));
+    let sentence = |name: &Located<String>| {
+        format!("base {}: [[without]] names {}, which nothing asks for", definition.name, name.value)
+    };
+    idle.map(sentence).collect()
+}
+
+/// Who asks for what is left out of a base, in any of its images.
+pub(super) fn needed_by(work: &Work, base: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut needed_by: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let selections = work.plan.selections.iter().filter(|selection| selection.base == base);
+    for (omitted, by) in selections.filter_map(|one| work.lock.selected(one)).flat_map(Selected::omissions) {
+        needed_by.entry(omitted.to_owned()).or_default().extend(by.map(str::to_owned));
+    }
+    needed_by
+}
+
+/// Whether a plan has a base for every platform of the matrix, with the packages of every group.
+fn asks_for_all(work: &Work, definition: &Base) -> bool {
+    let BaseRoot::Debian(root) = &definition.root else { return false };
+    let own = || work.plan.bases.iter().filter(|base| base.name == definition.name);
+    let has = |name: &str| {
+        own().any(|base| {
+            let Root::Packages { all, .. } = base.root else { return false };
+            work.plan.selections[all].request.iter().any(|item| item == name)
+        })
+    };
+    work.matrix.file.platforms.iter().all(|platform| own().any(|base| base.platform == platform.value))
+        && root.packages.iter().flat_map(|group| &group.names).all(|name| has(&name.value))
 }

@@ -306,14 +306,13 @@ impl<'u, 'a> Marking<'u, 'a> {
 
     /// Whether every relation has some candidate or chosen package. A package that fails this is not worth trying.
     fn could_be_satisfied(&self, version: VersionId) -> bool {
-        let dependencies = &self.universe.get(version).dependencies;
-        dependencies.iter().filter(|dependency| dependency.kind.is_critical() && !dependency.kind.is_negative()).all(
-            |d| {
-                d.any_of.iter().any(|wanted| {
-                    self.universe.satisfying(*wanted).any(|id| self.is_candidate(id) || self.is_chosen_version(id))
-                })
-            },
-        )
+        let mut needs = self.universe.get(version).dependencies.iter();
+        needs.all(|one| !one.kind.is_critical() || one.kind.is_negative() || self.could_be_met(one))
+    }
+
+    fn could_be_met(&self, need: &Dependency<'a>) -> bool {
+        let could = |id: VersionId| self.is_candidate(id) || self.is_chosen_version(id);
+        need.any_of.iter().any(|wanted| self.universe.satisfying(*wanted).any(could))
     }
 
     fn state(&mut self, name: NameId) -> &mut State {
@@ -322,28 +321,34 @@ impl<'u, 'a> Marking<'u, 'a> {
 
     /// What is wrong with the packages as they are now chosen.
     pub(super) fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        for (chosen, _) in self.chosen() {
-            let offer = self.universe.get(chosen);
-            for dependency in offer.dependencies.iter().filter(|dependency| dependency.kind.is_critical()) {
-                let package = offer.package.name.to_owned();
-                let relation =
-                    || dependency.any_of.iter().map(|w| self.universe.display(*w)).collect::<Vec<_>>().join(" | ");
-                if self.is_satisfied(chosen, dependency) {
-                    continue;
-                }
-                problems.push(match self.excluded(chosen, dependency).filter(|_| dependency.kind.is_negative()) {
-                    Some(other) => Problem::Conflict {
-                        package,
-                        other: self.universe.get(other).package.name.to_owned(),
-                        kind: dependency.kind,
-                        relation: relation(),
-                    },
-                    None => Problem::Unsatisfied { package, kind: dependency.kind, relation: relation() },
-                });
-            }
+        self.chosen()
+            .flat_map(|(chosen, _)| self.culprits(chosen).into_iter().map(move |one| self.problem(chosen, one)))
+            .collect()
+    }
+
+    /// The relations of a package that do not hold. Where one of them can be met by nothing, the others were not even tried,
+    /// and say nothing.
+    fn culprits(&self, version: VersionId) -> Vec<&'u Dependency<'a>> {
+        let dependencies = self.universe.get(version).dependencies.iter();
+        let broken: Vec<_> =
+            dependencies.filter(|one| one.kind.is_critical() && !self.is_satisfied(version, one)).collect();
+        let hopeless: Vec<_> =
+            broken.iter().copied().filter(|one| !one.kind.is_negative() && !self.could_be_met(one)).collect();
+        if hopeless.is_empty() { broken } else { hopeless }
+    }
+
+    fn problem(&self, version: VersionId, dependency: &Dependency<'a>) -> Problem {
+        let package = self.universe.get(version).package.name.to_owned();
+        let relation = dependency.any_of.iter().map(|one| self.universe.display(*one)).collect::<Vec<_>>().join(" | ");
+        match self.excluded(version, dependency).filter(|_| dependency.kind.is_negative()) {
+            Some(other) => Problem::Conflict {
+                package,
+                other: self.universe.get(other).package.name.to_owned(),
+                kind: dependency.kind,
+                relation,
+            },
+            None => Problem::Unsatisfied { package, kind: dependency.kind, relation },
         }
-        problems
     }
 
     fn chosen(&self) -> impl Iterator<Item = (VersionId, &State)> {

@@ -201,3 +201,13 @@ fn a_chain_of_any_length_ends() {
     assert_eq!(names(&universe, "p0", ""), "Unsatisfied");
     assert_eq!(resolved(&universe, &format!("p{}", LENGTH - 2000), "").unwrap().packages.len(), 2001);
 }
+
+#[test]
+fn what_cannot_be_met_is_told_without_what_was_not_tried() {
+    let index = index("leaf:\n other:\n a: Depends leaf, absent (>= 2), other");
+    let mut universe = Universe::new("amd64");
+    universe.add(&index, Pin::Normal).unwrap();
+    let error = resolved(&universe, "a", "").unwrap_err();
+    assert_eq!(error.0.len(), 1, "{error}");
+    assert!(error.to_string().contains("a needs `absent (>= 2)`"), "{error}");
+}

@@ -4,6 +4,7 @@
 //! program stands behind a name, and the links are those that update-alternatives would make, so that a container can
 //! still be switched by moving one link.
 
+use super::Places;
 use crate::base::{Entry, Tree, TreePath, tree::InvalidPath};
 
 /// A name and the program behind it.
@@ -19,8 +20,6 @@ pub struct Alternative {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AlternativeError {
-    #[error("the alternative {name} leads to {target}, which no package brings: correct it, or add the package")]
-    NoTarget { name: String, target: TreePath },
     #[error("the alternative {name} would stand at {link}, where a package brings a file: drop the alternative")]
     InTheWay { name: String, link: TreePath },
     #[error("the alternative `{0}` has no name for a link: write one without slashes")]
@@ -36,15 +35,27 @@ impl Alternative {
     }
 }
 
+/// The alternatives whose programs are there, with their paths as they are in the tree: what is written `/bin/more` lies in
+/// `usr/bin`. Beside them the links of the others.
+pub(super) fn that_lead_somewhere(
+    tree: &Tree,
+    places: &Places,
+    alternatives: &[Alternative],
+) -> (Vec<Alternative>, Vec<TreePath>) {
+    let (mut there, mut idle) = (Vec::new(), Vec::new());
+    for Alternative { link, name, target } in alternatives {
+        let placed = Alternative { link: places.of(link), name: name.clone(), target: places.of(target) };
+        if tree.get(&placed.target).is_some() { there.push(placed) } else { idle.push(link.clone()) }
+    }
+    (there, idle)
+}
+
 /// Makes the links of a table.
 pub(super) fn create(tree: &mut Tree, alternatives: &[Alternative]) -> Result<(), AlternativeError> {
     for alternative in alternatives {
         let Alternative { link, name, target } = alternative;
         if name.is_empty() || name.contains('/') {
             return Err(AlternativeError::Name(name.clone()));
-        }
-        if tree.get(target).is_none() {
-            return Err(AlternativeError::NoTarget { name: name.clone(), target: target.clone() });
         }
         let switch = alternative.switch()?;
         let entry = Entry::symlink(format!("/{switch}"));

@@ -89,9 +89,13 @@ fn do_one(root: &mut Root<'_>, deed: &Deed) -> Result<(), AssembleError> {
     }
 }
 
+/// Where Debian's programs have the certificates of all authorities.
+const BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
+
 /// The certificates of all authorities in one file, as `update-ca-certificates` writes it when all are chosen: in the
-/// order of their paths, each with a line break at its end. The links by hash beside it are left out: everything that
-/// reads them (OpenSSL) or does not (Go, `GnuTLS`) reads the bundle.
+/// order of their paths, each with a line break at its end. Go and `GnuTLS` read it where it is. OpenSSL looks below its own
+/// folder (`OPENSSLDIR`): for a file, and by hash in a folder. The links to both come with the package openssl, which is
+/// only a program and may be left out; the links by hash, of which it finds nothing that the file lacks, are.
 fn bundle(root: &mut Root<'_>) -> Result<(), AssembleError> {
     const FOLDER: &str = "usr/share/ca-certificates/";
     let certificates: Vec<_> = root
@@ -108,7 +112,9 @@ fn bundle(root: &mut Root<'_>) -> Result<(), AssembleError> {
             bundle.push(b'\n');
         }
     }
-    root.write("etc/ssl/certs/ca-certificates.crt", 0o644, 0, &bundle)
+    root.write(&BUNDLE[1..], 0o644, 0, &bundle)?;
+    root.add("usr/lib/ssl/cert.pem", Entry::symlink(BUNDLE))?;
+    root.add("usr/lib/ssl/certs", Entry::symlink("/etc/ssl/certs"))
 }
 
 fn is_certificate(path: &TreePath) -> bool {

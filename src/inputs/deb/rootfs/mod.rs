@@ -32,7 +32,7 @@ use std::{
 };
 
 pub use alternatives::{Alternative, AlternativeError};
-pub use place::PlaceError;
+pub use place::{PlaceError, Places};
 pub use scripts::{Phase, UndeclaredScript};
 
 use super::{control::Control, packages::Package};
@@ -52,6 +52,7 @@ pub struct Unpacked<'a> {
 /// What a root file system has beside its packages.
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
+    /// Those whose program no package brings are passed over.
     pub alternatives: Vec<Alternative>,
     /// Packages whose scripts need not run, or for which files of the definition stand in.
     pub declared: BTreeSet<String>,
@@ -65,6 +66,10 @@ pub struct Assembled {
     pub owners: BTreeMap<TreePath, String>,
     /// Scripts that dpkg would have run and that nothing was done for, sorted.
     pub undeclared: Vec<UndeclaredScript>,
+    /// The alternatives whose program no package brings, by the paths that users would call. Nothing was made for them.
+    pub idle: Vec<TreePath>,
+    /// What its folders are reached through.
+    pub places: Places,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -87,12 +92,14 @@ pub enum AssembleError {
 pub fn assemble(store: &Store, packages: &[Unpacked<'_>], setup: &Setup) -> Result<Assembled, AssembleError> {
     let mut packages = packages.to_vec();
     packages.sort_by_key(|unpacked| unpacked.package.name);
-    let (tree, mut owners) = place::place(&packages)?;
+    let (tree, mut owners, places) = place::place(&packages)?;
     let mut root = Root { store, tree };
     deeds::perform(&mut root, &packages)?;
     accounts::create(&mut root)?;
-    alternatives::create(&mut root.tree, &setup.alternatives)?;
-    for alternative in &setup.alternatives {
+    let (alternatives, idle) = alternatives::that_lead_somewhere(&root.tree, &places, &setup.alternatives);
+    alternatives::create(&mut root.tree, &alternatives)?;
+    let settled: BTreeSet<String> = alternatives.iter().filter_map(|one| owners.get(&one.target).cloned()).collect();
+    for alternative in &alternatives {
         // Whoever brings the program brings the names that it answers to.
         if let Some(owner) = owners.get(&alternative.target).cloned() {
             owners.insert(alternative.switch()?, owner.clone());
@@ -102,10 +109,10 @@ pub fn assemble(store: &Store, packages: &[Unpacked<'_>], setup: &Setup) -> Resu
     documentation::leave_out(&mut root.tree);
     status::record(&mut root, &packages)?;
     root.complete_folders();
-    let undeclared = scripts::undeclared(&packages, setup);
+    let undeclared = scripts::undeclared(&packages, setup, &settled);
     let tree = root.tree;
     owners.retain(|path, _| tree.get(path).is_some());
-    Ok(Assembled { tree, owners, undeclared })
+    Ok(Assembled { tree, owners, undeclared, idle, places })
 }
 
 /// A tree that is being finished, and where its files' contents go.

@@ -19,8 +19,8 @@ pub enum PlaceError {
         "{first} and {second} both bring {path}, and neither says that it replaces the other: leave one of them out"
     )]
     BothBring { path: TreePath, first: String, second: String },
-    #[error("{package} brings {path} below {link}, a link that leads nowhere")]
-    Loop { package: String, path: TreePath, link: TreePath },
+    #[error("{package} brings {path}, which lies below links that lead round in circles: leave the package out")]
+    Loop { package: String, path: TreePath },
     #[error("{package} brings {path}, a hard link to {target}, which it does not bring")]
     LostHardlink { package: String, path: TreePath, target: TreePath },
     #[error("{path} is a link to a folder for one package and a file for another: leave one of them out")]
@@ -44,8 +44,19 @@ struct Claim<'p> {
 /// Which package each path is of.
 pub(super) type Owners = BTreeMap<TreePath, String>;
 
-/// The tree of packages sorted by name, and whose each path is.
-pub(super) fn place(packages: &[Unpacked<'_>]) -> Result<(Tree, Owners), PlaceError> {
+/// The links that folders of a root are reached through, each with what it says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places(BTreeMap<TreePath, String>);
+
+impl Places {
+    /// Where a path lies, as a person may write it: `usr/bin/more` for `bin/more` in a merged /usr.
+    pub fn of(&self, path: &TreePath) -> TreePath {
+        follow(&self.0, path).ok().flatten().unwrap_or_else(|| path.clone())
+    }
+}
+
+/// The tree of packages sorted by name, whose each path is, and what its folders are reached through.
+pub(super) fn place(packages: &[Unpacked<'_>]) -> Result<(Tree, Owners, Places), PlaceError> {
     let links = links(packages)?;
     let mut claims: BTreeMap<TreePath, Claim<'_>> = BTreeMap::new();
     // base-files first: where several bring a folder, its attributes are those of whoever was unpacked first.
@@ -70,16 +81,17 @@ pub(super) fn place(packages: &[Unpacked<'_>]) -> Result<(Tree, Owners), PlaceEr
     }
     let owners = claims.iter().map(|(path, claim)| (path.clone(), name(claim.package))).collect();
     let mut tree = Tree { entries: claims.into_iter().map(|(path, claim)| (path, claim.entry)).collect() };
-    for (path, target) in links {
+    for (path, target) in &links {
         let optional = path.as_str().starts_with("lib") && path.as_str() != "lib";
-        if optional && !leads_somewhere(&tree, &leads_to(&path, &target)?) {
+        let somewhere = || leads_to(path, target).map(|to| to.is_none_or(|to| leads_somewhere(&tree, &to)));
+        if optional && !somewhere()? {
             continue;
         }
-        if tree.insert(path.clone(), Entry::symlink(target)).is_some() {
-            return Err(PlaceError::LinkAndFile { path });
+        if tree.insert(path.clone(), Entry::symlink(target.clone())).is_some() {
+            return Err(PlaceError::LinkAndFile { path: path.clone() });
         }
     }
-    Ok((tree, owners))
+    Ok((tree, owners, Places(links)))
 }
 
 /// Whether there is something at a path or below it.
@@ -124,8 +136,13 @@ fn links(packages: &[Unpacked<'_>]) -> Result<BTreeMap<TreePath, String>, PlaceE
     Ok(links)
 }
 
-/// Where a path leads when the folders above it are links.
+/// Where a path of a package lies.
 fn resolve(links: &BTreeMap<TreePath, String>, path: &TreePath, of: &Unpacked<'_>) -> Result<TreePath, PlaceError> {
+    follow(links, path)?.ok_or_else(|| PlaceError::Loop { package: name(of), path: path.clone() })
+}
+
+/// Where a path leads when the folders above it are links. `None` when they go round in circles.
+fn follow(links: &BTreeMap<TreePath, String>, path: &TreePath) -> Result<Option<TreePath>, InvalidPath> {
     // As many links as Linux follows.
     const MOST: usize = 40;
     let mut placed = path.clone();
@@ -137,15 +154,20 @@ fn resolve(links: &BTreeMap<TreePath, String>, path: &TreePath, of: &Unpacked<'_
             above.push(path);
         }
         // From the top, as the system resolves a path.
-        let Some(link) = above.iter().rev().find(|folder| links.contains_key(*folder)) else { return Ok(placed) };
+        let Some(link) = above.iter().rev().find(|folder| links.contains_key(*folder)) else {
+            return Ok(Some(placed));
+        };
         let below = &placed.as_str()[link.as_str().len() + 1..];
-        placed = leads_to(link, &links[link])?.join(below)?;
+        placed = match leads_to(link, &links[link])? {
+            Some(folder) => folder.join(below)?,
+            None => TreePath::new(below)?,
+        };
     }
-    Err(PlaceError::Loop { package: name(of), path: path.clone(), link: placed })
+    Ok(None)
 }
 
-/// The path that a link leads to. `..` stops at the root, as it does in a running system.
-fn leads_to(link: &TreePath, target: &str) -> Result<TreePath, InvalidPath> {
+/// The path that a link leads to, `None` for the root. `..` stops at the root, as it does in a running system.
+fn leads_to(link: &TreePath, target: &str) -> Result<Option<TreePath>, InvalidPath> {
     let mut parts: Vec<&str> = match link.parent() {
         Some(_) if !target.starts_with('/') => {
             link.as_str().rsplit_once('/').map_or(Vec::new(), |(folder, _)| folder.split('/').collect())
@@ -161,7 +183,7 @@ fn leads_to(link: &TreePath, target: &str) -> Result<TreePath, InvalidPath> {
             part => parts.push(part),
         }
     }
-    TreePath::new(&parts.join("/"))
+    if parts.is_empty() { Ok(None) } else { TreePath::new(&parts.join("/")).map(Some) }
 }
 
 fn claim<'p>(claims: &mut BTreeMap<TreePath, Claim<'p>>, path: TreePath, new: Claim<'p>) -> Result<(), PlaceError> {

@@ -1,6 +1,6 @@
 //! What packages would run when they are installed, and nothing was done for.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use super::{Setup, Unpacked, deeds};
 
@@ -40,12 +40,15 @@ impl fmt::Display for UndeclaredScript {
 }
 
 /// The scripts of packages that are neither done for, nor declared, nor settled by an alternative.
-pub(super) fn undeclared(packages: &[Unpacked<'_>], setup: &Setup) -> Vec<UndeclaredScript> {
+/// `with_alternative` are the packages whose programs alternatives lead to.
+pub(super) fn undeclared(
+    packages: &[Unpacked<'_>],
+    setup: &Setup,
+    with_alternative: &BTreeSet<String>,
+) -> Vec<UndeclaredScript> {
     let settled = |unpacked: &Unpacked<'_>| {
         let name = unpacked.package.name;
-        deeds::DONE.contains(&name)
-            || setup.declared.contains(name)
-            || setup.alternatives.iter().any(|alternative| unpacked.data.get(&alternative.target).is_some())
+        deeds::DONE.contains(&name) || setup.declared.contains(name) || with_alternative.contains(name)
     };
     let mut scripts: Vec<_> = packages
         .iter()

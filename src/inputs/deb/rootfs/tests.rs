@@ -211,25 +211,56 @@ fn scripts_that_nothing_is_done_for_are_named() {
 #[test]
 fn alternatives_lead_through_etc_to_what_is_there() {
     let machine = Machine::new();
-    let made = [machine.package("iptables", &[], &["usr/sbin/nft: x", "usr/sbin/taken: x"])];
+    let made = [machine.package("iptables", &["postinst"], &["sbin/nft: x", "usr/sbin/taken: x"])];
     let alternative = |link: &str, name: &str, target: &str| Alternative {
         link: path(link),
         name: name.to_owned(),
         target: path(target),
     };
     let setup = |alternative| Setup { alternatives: vec![alternative], ..Setup::default() };
-    let good = setup(alternative("usr/sbin/iptables", "iptables", "usr/sbin/nft"));
-    let tree = machine.assemble(&made, &good).unwrap().tree;
-    assert_eq!(link(&tree, "usr/sbin/iptables"), "/etc/alternatives/iptables");
-    assert_eq!(link(&tree, "etc/alternatives/iptables"), "/usr/sbin/nft");
+    // Written as in the package's own script or as it lies in a merged /usr, which is the same file.
+    for (link_path, target) in [("usr/sbin/iptables", "usr/sbin/nft"), ("sbin/iptables", "sbin/nft")] {
+        let good = setup(alternative(link_path, "iptables", target));
+        let assembled = machine.assemble(&made, &good).unwrap();
+        let tree = &assembled.tree;
+        assert_eq!(link(tree, "usr/sbin/iptables"), "/etc/alternatives/iptables");
+        assert_eq!(link(tree, "etc/alternatives/iptables"), "/usr/sbin/nft");
+        assert_eq!((assembled.idle.len(), assembled.undeclared.len()), (0, 0), "{target}");
+    }
+    let idle = machine.assemble(&made, &setup(alternative("sbin/iptables", "iptables", "usr/sbin/legacy"))).unwrap();
+    assert_eq!(idle.idle, [path("sbin/iptables")]);
+    assert!(idle.tree.get(&path("etc/alternatives/iptables")).is_none() && idle.undeclared.len() == 1);
     for bad in [
-        alternative("usr/sbin/iptables", "iptables", "usr/sbin/legacy"),
         alternative("usr/sbin/taken", "taken", "usr/sbin/nft"),
         alternative("usr/sbin/iptables", "a/b", "usr/sbin/nft"),
         alternative("usr/sbin/iptables", "", "usr/sbin/nft"),
     ] {
         assert!(machine.assemble(&made, &setup(bad.clone())).is_err(), "{bad:?}");
     }
+}
+
+/// A link to the root, or above it, is one that a running system follows.
+#[test]
+fn links_to_the_root_are_followed() {
+    let machine = Machine::new();
+    for target in ["/", "..", "../../.."] {
+        let tree = machine.tree(&[
+            machine.package("a", &[], &[&format!("opt/root -> {target}")]),
+            machine.package("b", &[], &["opt", "opt/root", "opt/root/etc/b: b"]),
+        ]);
+        assert_eq!(machine.text(&tree, "etc/b"), "b", "{target}");
+    }
+}
+
+/// `SSL_CTX_set_default_verify_paths` of OpenSSL reads below `/usr/lib/ssl`, whether the package openssl is there or not.
+#[test]
+fn openssl_finds_the_bundle_of_authorities() {
+    let machine = Machine::new();
+    let files = ["usr/share/ca-certificates/b.crt: B", "usr/share/ca-certificates/a/a.crt: A\n"];
+    let tree = machine.tree(&[machine.package("ca-certificates", &["postinst"], &files)]);
+    assert_eq!(machine.text(&tree, "etc/ssl/certs/ca-certificates.crt"), "A\nB\n");
+    assert_eq!(link(&tree, "usr/lib/ssl/cert.pem"), "/etc/ssl/certs/ca-certificates.crt");
+    assert_eq!(link(&tree, "usr/lib/ssl/certs"), "/etc/ssl/certs");
 }
 
 #[test]

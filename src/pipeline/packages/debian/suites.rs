@@ -1,6 +1,8 @@
 //! A suite of an archive: its release file, verified, and the indexes that it vouches for.
 
-use super::{Answer, Asking, DebianError, PipelineError, Step};
+use std::time::Duration;
+
+use super::{Answer, Asking, DebianError, PipelineError, Step, settling::Settled};
 use crate::{
     base::{Blob, Platform},
     host::files,
@@ -8,7 +10,8 @@ use crate::{
         deb::{
             machine::{self, MachineError},
             openpgp::Keyring,
-            release::{IndexFile, Release},
+            release::{IndexFile, Release, ReleaseError},
+            settings::Settings,
             sources::Wanted,
         },
         fetch::{FetchError, Why},
@@ -18,7 +21,7 @@ use crate::{
 };
 
 /// Bookworm's release file has 150 kB.
-const LARGEST_RELEASE: u64 = 16 << 20;
+pub(super) const LARGEST_RELEASE: u64 = 16 << 20;
 
 /// Bookworm's largest index, main for amd64, has 9 MB.
 const LARGEST_INDEX: u64 = 256 << 20;
@@ -28,7 +31,8 @@ pub(super) struct Suite {
     prefix: String,
     name: String,
     components: Vec<String>,
-    optional: bool,
+    /// What else to do where an index cannot be had.
+    way_on: String,
     pub(super) release: Release,
     /// What vouches for the files that its indexes name.
     pub(super) evidence: String,
@@ -47,49 +51,58 @@ pub fn wanted_suite(repository: &DebianRepository) -> Wanted<'_> {
     Wanted { archive: &repository.archive, suite: &repository.suite, components: &repository.components }
 }
 
-/// The suites of a base, those that are optional only where they are used and there.
+/// The suites of a base, without those that were left out of it.
 pub(super) async fn open(
     asking: Asking<'_>,
     base: &Base,
     root: &DebianRoot,
+    settled: &Settled,
     lock: &Lock,
     answer: &mut Answer,
 ) -> Result<Vec<Suite>, PipelineError> {
     let mut suites = Vec::new();
-    for repository in &root.repositories {
-        if is_used(asking, repository, lock) {
-            suites.extend(open_one(asking, base, repository, lock, answer).await?);
-        }
+    for repository in root.repositories.iter().filter(|repository| !settled.leaves_out(repository)) {
+        let places = match find(asking, base, repository, lock, answer).await? {
+            Ok(suite) => {
+                suites.push(suite);
+                continue;
+            }
+            Err(places) => places,
+        };
+        return Err(no_such_suite(repository, places, false));
     }
     Ok(suites)
 }
 
-fn release_url(repository: &DebianRepository) -> String {
+/// The URL of a suite's release file.
+pub(super) fn release_url(repository: &DebianRepository) -> String {
     format!("{}/dists/{}/InRelease", repository.prefix(), repository.suite)
 }
 
-/// Whether a suite takes part in a choice. A lock that was made with it goes on with it, on any machine. A machine
-/// whose apt uses this release of Debian has decided which of its optional suites are used; on one that runs another
-/// release, or has no apt, they are used where they can be had.
-fn is_used(asking: Asking<'_>, repository: &DebianRepository, lock: &Lock) -> bool {
-    let url = release_url(repository);
-    // `bookworm` of `bookworm-security`, `buster` of `buster/updates`.
-    let release = repository.suite.split(['-', '/']).next().unwrap_or_default();
-    !repository.optional
-        || repository.mirrors != DebianMirrors::System
-        || lock.inputs.contains_key(&url)
-        || asking.apt.names(&repository.suite)
-        || (!asking.apt.names(release) && asking.fetcher.has_address(&url))
+/// What helps where mirrors have moved on since a lock was made.
+pub(super) fn anew(base: &Base) -> String {
+    format!(", or choose all packages of the base anew with `kletimg matrix lock --update {}`", base.name)
 }
 
-/// Opens a suite. `None` for one that is optional and that no mirror has; the user is told.
-async fn open_one(
+/// What is said of a suite that no mirror has.
+pub(super) fn no_such_suite(repository: &DebianRepository, places: String, used: bool) -> PipelineError {
+    let (suite, archive, at) = (repository.suite.clone(), repository.archive.clone(), repository.at.to_string());
+    let error = if used {
+        DebianError::SuiteWentMissing { suite, at, places }
+    } else {
+        DebianError::NoSuchSuite { suite, archive, at, places }
+    };
+    PipelineError::new(format!("reading the release file of {}", repository.suite), error.into())
+}
+
+/// Opens a suite, or says where it was looked for if no mirror has it.
+pub(super) async fn find(
     asking: Asking<'_>,
     base: &Base,
     repository: &DebianRepository,
     lock: &Lock,
     answer: &mut Answer,
-) -> Result<Option<Suite>, PipelineError> {
+) -> Result<Result<Suite, String>, PipelineError> {
     let what = format!("the release file of {}", repository.suite);
     let failed = |step: Step| PipelineError::new(format!("reading {what}"), step);
     let url = release_url(repository);
@@ -104,28 +117,17 @@ async fn open_one(
         let fresh = |target: &str, bytes: &[u8]| fresh(asking, base, repository, target, bytes);
         match asking.fetcher.small_accepted(&what, &url, LARGEST_RELEASE, fresh).await {
             Ok((bytes, (release, signer))) => (bytes, release, signer),
-            Err(error) => match nowhere(&error) {
-                Some(places) if repository.optional => {
-                    asking.progress.note(&without(&format!("no mirror has the suite {}", repository.suite), &places));
-                    return Ok(None);
-                }
-                Some(places) => {
-                    let (suite, archive) = (repository.suite.clone(), repository.archive.clone());
-                    let error = DebianError::NoSuchSuite { suite, archive, at: repository.at.to_string(), places };
-                    return Err(failed(error.into()));
-                }
-                None => return Err(error.into()),
-            },
+            Err(error) => return error.nowhere().map(Err).ok_or_else(|| error.into()),
         }
     };
     let blob = asking.store.put(&bytes).map_err(|error| failed(error.into()))?;
     let verified = format!("signed by {signer}");
     answer.pins.insert(url.clone(), Pin { sha256: blob.digest, size: Some(blob.size), verified });
-    Ok(Some(Suite {
+    Ok(Ok(Suite {
         prefix: repository.prefix(),
         name: repository.suite.clone(),
         components: repository.components.clone(),
-        optional: repository.optional,
+        way_on: if lock.inputs.contains_key(&url) { anew(base) } else { String::new() },
         release,
         evidence: format!("{url}, signed by {signer}"),
         packages: Vec::new(),
@@ -162,8 +164,15 @@ fn fresh(
         (None, true) => asking.apt.keys()?,
     };
     let (release, signer) = read(asking, repository, &keys, bytes)?;
-    if !source.as_ref().is_some_and(|source| source.may_be_outdated) {
-        release.check_time(asking.apt.now)?;
+    // What the machine's apt is told of dates counts for its own sources.
+    let settings = source.as_ref().map(|_| &asking.apt.settings);
+    let outdated = source.as_ref().is_some_and(|source| source.may_be_outdated)
+        || settings.is_some_and(|settings| !settings.checks_validity());
+    match (outdated, settings.is_none_or(Settings::checks_dates)) {
+        (_, false) => {}
+        (true, true) => release.check_date(asking.apt.now)?,
+        (false, true) if !repository.check_valid_until => release.check_date(asking.apt.now)?,
+        (false, true) => release.check_time(asking.apt.now)?,
     }
     let by_apt = source.is_some() && repository.mirrors == DebianMirrors::System && repository.keys.is_empty();
     if by_apt && DEBIANS.contains(&repository.archive.as_str()) {
@@ -220,10 +229,8 @@ impl Suite {
         answer: &mut Answer,
     ) -> Result<(), PipelineError> {
         for component in self.components.clone() {
-            let what = format!("the packages of {} {component} {}", self.name, platform.debian_arch());
-            let ways = self.release.packages(&component, platform.debian_arch());
-            let index = self.index(asking, &what, ways.map_err(DebianError::from), answer).await?;
-            self.packages.extend(index);
+            let index = self.index(asking, &self.packages_of(&component, platform)?, answer).await?;
+            self.packages.push(index);
         }
         Ok(())
     }
@@ -231,80 +238,152 @@ impl Suite {
     /// Reads the source packages of every component.
     pub(super) async fn read_sources(&mut self, asking: Asking<'_>, answer: &mut Answer) -> Result<(), PipelineError> {
         for component in self.components.clone() {
-            let what = format!("the source packages of {} {component}", self.name);
-            let ways = self.release.sources(&component).map_err(DebianError::from);
-            let index = self.index(asking, &what, ways, answer).await?;
-            self.sources.extend(index);
+            let index = self.index(asking, &self.sources_of(&component)?, answer).await?;
+            self.sources.push(index);
         }
         Ok(())
     }
 
-    /// Fetches an index in the first way that a mirror has it in, and reads it. `None` for one of an optional suite that
-    /// no mirror has: not all keep all that a release lists, and the user is told.
-    async fn index(
+    /// The first of a platform's indexes, or of those of source packages, that no mirror has as the release file promises it.
+    pub(super) async fn lacks(
+        &self,
+        asking: Asking<'_>,
+        platform: Option<Platform>,
+    ) -> Result<Option<Lacking>, PipelineError> {
+        for component in &self.components {
+            let listed = match platform {
+                Some(platform) => self.packages_of(component, platform)?,
+                None => self.sources_of(component)?,
+            };
+            if let Err(lacking) = self.bring(asking, &listed).await? {
+                return Ok(Some(lacking));
+            }
+        }
+        Ok(None)
+    }
+
+    fn packages_of(&self, component: &str, platform: Platform) -> Result<Listed, PipelineError> {
+        let what = format!("the packages of {} {component} {}", self.name, platform.debian_arch());
+        Self::listed(what, self.release.packages(component, platform.debian_arch()))
+    }
+
+    fn sources_of(&self, component: &str) -> Result<Listed, PipelineError> {
+        Self::listed(format!("the source packages of {} {component}", self.name), self.release.sources(component))
+    }
+
+    fn listed(what: String, ways: Result<Vec<IndexFile>, ReleaseError>) -> Result<Listed, PipelineError> {
+        let failed =
+            |error: ReleaseError| PipelineError::new(format!("reading {what}"), DebianError::from(error).into());
+        let ways = ways.map_err(failed)?;
+        Ok(Listed { what, ways })
+    }
+
+    /// Fetches an index and reads it.
+    async fn index(&self, asking: Asking<'_>, listed: &Listed, answer: &mut Answer) -> Result<Index, PipelineError> {
+        let failed = |step: Step| PipelineError::new(format!("reading {}", listed.what), step);
+        let (way, url, blob) = match self.bring(asking, listed).await? {
+            Ok(brought) => brought,
+            Err(Lacking { what, places }) => {
+                let (archive, way_on) = (self.prefix.clone(), self.way_on.clone());
+                return Err(failed(DebianError::OutOfStep { what, archive, places, way_on }.into()));
+            }
+        };
+        let read = || -> Result<String, Step> {
+            let bytes = files::read(&asking.store.path(&blob.digest), LARGEST_INDEX)?;
+            Ok(way.read(&bytes).map_err(DebianError::from)?)
+        };
+        let text = tokio::task::block_in_place(read).map_err(failed)?;
+        let pin = Pin { sha256: blob.digest, size: Some(blob.size), verified: self.evidence.clone() };
+        answer.pins.insert(url.clone(), pin);
+        Ok(Index { url, text })
+    }
+
+    /// Fetches an index in the first way that a mirror has it in. Where none has it, it is asked for once more: mirrors are
+    /// synchronised file by file, and one of them may lie between a file and the next.
+    async fn bring<'l>(
+        &self,
+        asking: Asking<'_>,
+        listed: &'l Listed,
+    ) -> Result<Result<(&'l IndexFile, String, Blob), Lacking>, PipelineError> {
+        const PAUSE: Duration = Duration::from_secs(3);
+        let mut again = true;
+        loop {
+            let mut places = Vec::new();
+            for way in &listed.ways {
+                match self.fetch(asking, &listed.what, way).await? {
+                    Ok((url, blob)) => return Ok(Ok((way, url, blob))),
+                    Err(tried) => places.extend(tried),
+                }
+            }
+            let remote = places.iter().any(|place| !place.starts_with("file:"));
+            if !(std::mem::take(&mut again) && remote) {
+                return Ok(Err(Lacking { what: listed.what.clone(), places }));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Fetches a file by its digest where the archive offers that; mirrors that keep none by digest have it by name. Where
+    /// that name stands for another state of the suite, the mirror does not have what was signed, and says so.
+    async fn fetch(
         &self,
         asking: Asking<'_>,
         what: &str,
-        ways: Result<Vec<IndexFile>, DebianError>,
-        answer: &mut Answer,
-    ) -> Result<Option<Index>, PipelineError> {
-        let failed = |step: Step| PipelineError::new(format!("reading {what}"), step);
-        let mut absent = None;
-        for way in ways.map_err(|error| failed(error.into()))? {
-            match self.fetch(asking, what, &way).await {
-                Ok((url, blob)) => {
-                    let read = || -> Result<String, Step> {
-                        let bytes = files::read(&asking.store.path(&blob.digest), LARGEST_INDEX)?;
-                        Ok(way.read(&bytes).map_err(DebianError::from)?)
-                    };
-                    let text = tokio::task::block_in_place(read).map_err(failed)?;
-                    let pin = Pin { sha256: blob.digest, size: Some(blob.size), verified: self.evidence.clone() };
-                    answer.pins.insert(url.clone(), pin);
-                    return Ok(Some(Index { url, text }));
-                }
-                Err(error) => match nowhere(&error) {
-                    Some(places) => absent = Some((error, places)),
-                    None => return Err(error.into()),
-                },
-            }
-        }
-        match absent {
-            Some((_, places)) if self.optional => {
-                asking.progress.note(&without(&format!("no mirror has {what}"), &places));
-                Ok(None)
-            }
-            Some((error, _)) => Err(error.into()),
-            None => Err(failed(Step::Missing(what.to_owned()))),
-        }
-    }
-
-    /// Fetches a file by its digest where the archive offers that; mirrors that keep none by digest have it by name. A
-    /// name may have come to mean the next state of the suite, so that what is wrong there says nothing.
-    async fn fetch(&self, asking: Asking<'_>, what: &str, way: &IndexFile) -> Result<(String, Blob), FetchError> {
+        way: &IndexFile,
+    ) -> Result<Result<(String, Blob), Vec<String>>, FetchError> {
         let url_of = |place: &str| self.url_of(&format!("dists/{}/{place}", self.name));
         let (best, named) = (url_of(&way.location(&self.release)), url_of(&way.path));
         let (digest, size) = (way.stored.digest, Some(way.stored.size));
-        match asking.fetcher.pinned(what, &best, digest, size).await {
-            Err(error) if best != named && nowhere(&error).is_some() => {
-                asking.fetcher.pinned(what, &named, digest, size).await.map(|blob| (named, blob)).map_err(|_| error)
+        let mut places = Vec::new();
+        if best != named {
+            match asking.fetcher.pinned(what, &best, digest, size).await {
+                Ok(blob) => return Ok(Ok((best, blob))),
+                // What has its digest as its name and not its bytes is damaged, or a lie.
+                Err(error) if error.nowhere().is_none() => return Err(error),
+                Err(error) => places.extend(reasons(&error)),
             }
-            fetched => fetched.map(|blob| (best, blob)),
+        }
+        match asking.fetcher.pinned(what, &named, digest, size).await {
+            Ok(blob) => Ok(Ok((named, blob))),
+            Err(error) if is_other_state(&error) => {
+                places.extend(reasons(&error));
+                Ok(Err(places))
+            }
+            Err(error) => Err(error),
         }
     }
 }
 
-/// The places where a file was looked for, if all that went wrong is that none of them has it.
-fn nowhere(error: &FetchError) -> Option<String> {
-    let FetchError::Failed { tried, .. } = error else { return None };
-    let none = |why: &Why| matches!(why, Why::NotFound { .. } | Why::MissingFile { .. });
-    let places: Vec<_> = tried.iter().map(|tried| tried.url.as_str()).collect();
-    tried.iter().all(|tried| none(&tried.why)).then(|| places.join(", "))
+/// An index in the ways a release file lists it in.
+struct Listed {
+    what: String,
+    ways: Vec<IndexFile>,
 }
 
-/// What is said where an optional part of a base is left out, which is somebody's security updates.
-fn without(what: &str, places: &str) -> String {
-    format!(
-        "warning: {what} ({places}): going on without it, because its suite is optional; whatever only it has, updates \
-         among it, is not in these images"
-    )
+/// An index that no mirror has as it was signed.
+pub(super) struct Lacking {
+    pub(super) what: String,
+    /// Where it was looked for, each with what was found there.
+    pub(super) places: Vec<String>,
+}
+
+/// Whether every mirror answered a question by name with another file than the signed one, or with none.
+fn is_other_state(error: &FetchError) -> bool {
+    let FetchError::Failed { tried, .. } = error else { return false };
+    let other = |why: &Why| {
+        matches!(
+            why,
+            Why::NotFound { .. }
+                | Why::MissingFile { .. }
+                | Why::WrongSize { .. }
+                | Why::WrongSum { .. }
+                | Why::TooLarge { .. }
+        )
+    };
+    tried.iter().all(|tried| other(&tried.why))
+}
+
+fn reasons(error: &FetchError) -> Vec<String> {
+    let FetchError::Failed { tried, .. } = error else { return Vec::new() };
+    tried.iter().map(|tried| format!("{}: {}", tried.url, tried.why)).collect()
 }
