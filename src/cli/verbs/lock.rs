@@ -68,7 +68,9 @@ async fn pin(session: &Session, args: &args::Lock, planned: &Planned) -> Result<
     // What was pinned is kept when something else could not be. What was to be pinned anew was forgotten before: there,
     // the old lock is worth more than half of a new one.
     let worth_keeping = failed.is_empty() || args.update.is_none() && !lock.inputs.is_empty();
-    lock.tidy(&planned.plan);
+    if failed.is_empty() {
+        lock.tidy(&planned.plan);
+    }
     if worth_keeping && existing.as_ref() != Some(&lock) {
         pipeline::save_lock(file, &lock)?;
     }
