@@ -250,7 +250,9 @@ impl Lock {
             holds(base) || request.iter().any(holds) || selected.packages.iter().any(holds)
         });
         let stale: BTreeSet<String> = chosen.map(|((base, ..), _)| base.clone()).collect();
-        stale.iter().for_each(|base| self.forget_base(base));
+        for base in &stale {
+            self.forget_base(base);
+        }
         self.inputs.retain(|url, _| !holds(url) && !purposes.get(url).is_some_and(|purpose| holds(purpose)));
         self.tools.retain(|tool, _| !(name.is_empty() || tool == name));
         before - self.inputs.len() - self.selections.len() - self.tools.len()
