@@ -257,7 +257,9 @@ impl Lock {
             holds(base) || request.iter().any(holds) || selected.packages.iter().any(holds)
         });
         let stale: BTreeSet<String> = chosen.map(|((base, ..), _)| base.clone()).collect();
-        stale.iter().for_each(|base| self.forget_base(base));
+        for base in &stale {
+            self.forget_base(base);
+        }
         self.inputs.retain(|url, _| !holds(url) && !is_of(url));
         self.tools.retain(|tool, _| !(name.is_empty() || tool == name));
         before - self.inputs.len() - self.selections.len() - self.tools.len()
