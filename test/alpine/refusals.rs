@@ -17,12 +17,12 @@ names = ["a"]
 why = "what is asked for"
 "#;
 
-struct Repository {
-    fixture: Fixture,
+pub(crate) struct Repository {
+    pub(crate) fixture: Fixture,
 }
 
 impl Repository {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let fixture = Fixture::new();
         fixture.write("m/matrix.toml", MATRIX);
         fixture.write("m/alpine/3.19.toml", BASE);
@@ -31,7 +31,7 @@ impl Repository {
         Self { fixture }
     }
 
-    fn publish(&self, index: &[u8], packages: &[Built]) {
+    pub(crate) fn publish(&self, index: &[u8], packages: &[Built]) {
         let _ = fs::remove_dir_all(self.fixture.path("repository"));
         self.fixture.write("repository/x86_64/APKINDEX.tar.gz", index);
         for package in packages {
@@ -39,11 +39,11 @@ impl Repository {
         }
     }
 
-    fn build(&self) -> Command {
+    pub(crate) fn build(&self) -> Command {
         self.kletimg(&["matrix", "build"])
     }
 
-    fn kletimg(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn kletimg(&self, arguments: &[&str]) -> Command {
         let mut command = self.fixture.mirrored(arguments);
         let folder = self.fixture.path("repository");
         command.arg("--mirror").arg(format!("https://packages.invalid/main=file://{}", folder.display()));

@@ -170,7 +170,7 @@ pub(super) struct Parts<'a> {
 }
 
 /// Raised when the same packages come to lie otherwise in the layers.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Installs the packages of a lock into an empty tree, once: the result is recorded.
 pub(super) fn assemble(store: &Store, parts: &Parts<'_>) -> Result<Assembled, Step> {
@@ -253,16 +253,23 @@ fn open(store: &Store, parts: &Parts<'_>, keys: &Keyring) -> Result<Vec<Verified
     parts.all.packages.iter().zip(parts.files).map(open).collect()
 }
 
-/// The layers without what the definition removes.
+/// The layers without what the definition removes: each path, and all below it in whatever layer that is.
 fn trim(parts: &Parts<'_>, installed: InstalledLayers) -> Result<Assembled, Step> {
     let mut warnings = undeclared(parts, &installed);
     let name = format!("base {}", parts.definition.name);
     let mut missing: BTreeSet<&TreePath> = parts.definition.remove.iter().map(|path| &path.value).collect();
+    let removed = missing.clone();
     let mut trim = |tree: Tree| -> Result<Tree, Step> {
-        let there = parts.definition.remove.iter().map(|path| &path.value).filter(|path| tree.get(path).is_some());
-        let there: Vec<_> = there.cloned().collect();
-        missing.retain(|path| !there.contains(path));
-        Ok(without(&tree, &there, &name)?)
+        let mut dropped = Vec::new();
+        for (path, _) in tree.iter() {
+            // The folder itself may be in another layer than what lies in it.
+            let upwards = std::iter::successors(Some(path.clone()), TreePath::parent);
+            if let Some(path_or_above) = upwards.into_iter().find(|path| removed.contains(path)) {
+                missing.remove(&path_or_above);
+                dropped.push(path.clone());
+            }
+        }
+        Ok(without(&tree, &dropped, &name)?)
     };
     let InstalledLayers { base, additional, records, .. } = installed;
     let (base, additional, records) = (trim(base)?, trim(additional)?, trim(records)?);
