@@ -260,6 +260,15 @@ fn plan_root(base: &matrix::Base, cell: &AskingCell<'_>, builder: &mut Builder<'
             builder.input(origin, fields, &purpose, &base.at).map(Root::Archive)
         }
         BaseRoot::Alpine(alpine) => {
+            for [first, second] in alpine.contradictions(cell) {
+                let message = format!(
+                    "`{}` and `{}` at {} ask for one package in two ways, in the same images",
+                    second.value, first.value, first.at
+                );
+                let help = "write one of them that says all, such as `name~1.2`, or let their groups serve different \
+                            versions, images, components or platforms";
+                builder.report_once("two-constraints", &second.at, message, help);
+            }
             let asked = alpine.request(cell);
             let repositories: Vec<_> = alpine.repositories.iter().map(AlpineRepository::prefix).collect();
             let mut select = |request| {

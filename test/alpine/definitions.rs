@@ -6,7 +6,7 @@ use super::{
     layers,
     refusals::Repository,
     repository::{Built, Tar, index},
-    support::fixture::succeeds,
+    support::fixture::{fails, succeeds},
 };
 
 /// A second group, of packages that not every image has.
@@ -62,8 +62,28 @@ fn what_is_removed_is_gone_from_every_layer() {
     repository.fixture.edit("m/alpine/3.19.toml", url, removing);
     let said = repository.builds();
     let paths = repository.paths();
-    let left: Vec<_> = paths.iter().filter(|path| path.contains("doc") || path.contains("lib/apk") || path.contains("etc/apk")).collect();
+    let left: Vec<_> = paths
+        .iter()
+        .filter(|path| path.contains("doc") || path.contains("lib/apk") || path.contains("etc/apk"))
+        .collect();
     assert!(left.is_empty(), "{left:?}");
     assert!(said.contains("removes `opt`, which its packages do not bring"), "{said}");
     assert_eq!(said.matches("which its packages do not bring").count(), 1, "{said}");
+}
+
+#[test]
+fn one_package_is_not_asked_for_in_two_ways() {
+    let repository = Repository::new();
+    repository.publish_all(&[with_doc("a"), with_doc("b")]);
+    repository.fixture.edit("m/alpine/3.19.toml", "[\"a\"]", "[\"a<2\", \"b\"]");
+    repository.define("[[packages]]\nnames = [\"b\", \"a>0\"]\nwhy = \"some\"\nkubernetes = \">=1.20\"\n");
+    let error = fails(&mut repository.fixture.kletimg(&["matrix", "plan"]), 2);
+    assert!(error.contains("`a>0` and `a<2` at ") && error.contains("alpine/3.19.toml:6:"), "{error}");
+    assert!(error.contains("alpine/3.19.toml:9:") && error.contains("name~1.2"), "{error}");
+    assert_eq!(error.matches("two-constraints").count(), 1, "{error}");
+    // In no image together.
+    repository.fixture.edit("m/alpine/3.19.toml", ">=1.20", "<1.20");
+    succeeds(&mut repository.fixture.kletimg(&["matrix", "plan"]));
+    repository.fixture.edit("m/alpine/3.19.toml", "\"a<2\", \"b\"", "\"a<2\", \"!a\"");
+    fails(&mut repository.fixture.kletimg(&["matrix", "plan"]), 2);
 }
