@@ -54,7 +54,7 @@ pub struct AlpineRoot {
 }
 
 /// One repository of Alpine packages.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlpineRepository {
     /// Without the architecture and without a slash at the end, such as `https://dl-cdn.alpinelinux.org/alpine/v3.22/main`.
     pub url: String,
@@ -157,6 +157,12 @@ impl AlpineRoot {
         (repositories.is_some() && packages.is_some()).then_some(root)
     }
 
+    /// The names by which signatures call the keys.
+    pub fn key_names(&self) -> Vec<String> {
+        let names = self.keys.iter().filter_map(|key| key.value.file_name());
+        names.map(|name| name.to_string_lossy().into_owned()).collect()
+    }
+
     /// What a cell would ask for of one package in two ways, each with both places. Apk can keep only one of them.
     pub fn contradictions(&self, cell: &AskingCell<'_>) -> Vec<[&Located<String>; 2]> {
         let mut first: BTreeMap<&str, &Located<String>> = BTreeMap::new();
@@ -250,6 +256,14 @@ impl PackageGroup {
 }
 
 impl AlpineRepository {
+    /// Its line of `etc/apk/repositories`.
+    pub fn line(&self) -> String {
+        match &self.tag {
+            Some(tag) => format!("@{tag} {}", self.url),
+            None => self.url.clone(),
+        }
+    }
+
     /// What the URLs of its files begin with.
     pub fn prefix(&self) -> String {
         format!("{}/", self.url)

@@ -87,3 +87,68 @@ fn one_package_is_not_asked_for_in_two_ways() {
     repository.fixture.edit("m/alpine/3.19.toml", "\"a<2\", \"b\"", "\"a<2\", \"!a\"");
     fails(&mut repository.fixture.kletimg(&["matrix", "plan"]), 2);
 }
+
+/// Publishes packages at another place of the fixture, as a second repository.
+fn second(repository: &Repository, packages: &[Built]) {
+    let records: Vec<_> = packages.iter().map(Built::record).collect();
+    repository.fixture.write("upstream/second/x86_64/APKINDEX.tar.gz", index(&records.join("\n")));
+    for package in packages {
+        let path = format!("upstream/second/x86_64/{}-1-r0.apk", package.name);
+        repository.fixture.write(&path, package.bytes());
+    }
+}
+
+#[test]
+fn a_repository_more_makes_what_was_chosen_stale() {
+    let repository = Repository::new();
+    repository.publish_all(&[with_doc("a"), with_doc("b")]);
+    second(&repository, &[Built::new("c", "", "size = 1\n", Tar::default().folder("usr"))]);
+    let locked = || repository.kletimg(&["matrix", "build", "--locked"]);
+    succeeds(&mut repository.kletimg(&["matrix", "lock"]));
+    succeeds(&mut locked());
+    let more = |tag: &str| format!("[[repositories]]\nurl = \"https://fixture.invalid/second\"\n{tag}[[packages]]\n");
+    repository.fixture.edit("m/alpine/3.19.toml", "[[packages]]\n", &more(""));
+    assert!(fails(&mut locked(), 2).contains("packages of alpine3.19 linux/amd64"));
+    succeeds(&mut repository.kletimg(&["matrix", "lock"]));
+    succeeds(&mut locked());
+    let lock = fs::read_to_string(repository.fixture.path("m/matrix.lock")).unwrap();
+    assert!(lock.contains("format = 2") && lock.contains("second/x86_64/APKINDEX.tar.gz"), "{lock}");
+    repository.fixture.edit("m/alpine/3.19.toml", "second\"\n", "second\"\ntag = \"t\"\n");
+    assert!(fails(&mut locked(), 2).contains("packages of alpine3.19 linux/amd64"));
+    // The package's tag is in the lock, and in apk's records.
+    repository.fixture.edit("m/alpine/3.19.toml", "[\"a\"]", "[\"a\", \"c@t\"]");
+    succeeds(&mut repository.build());
+    let lock = fs::read_to_string(repository.fixture.path("m/matrix.lock")).unwrap();
+    assert!(lock.contains("\"https://fixture.invalid/second/x86_64/c-1-r0.apk\" = \"t\""), "{lock}");
+    succeeds(&mut locked());
+}
+
+#[test]
+fn packages_for_all_architectures_are_where_apk_looks_for_them() {
+    let repository = Repository::new();
+    let package = || Built::new("a", "", "size = 1\narch = noarch\n", Tar::default().folder("usr"));
+    let record = package().record().replace("A:x86_64", "A:noarch");
+    repository.publish(&index(&record), &[]);
+    repository.fixture.write("repository/noarch/a-1-r0.apk", package().bytes());
+    succeeds(&mut repository.build());
+}
+
+#[test]
+fn a_mirror_does_not_share_its_files_with_the_store() {
+    use std::os::unix::fs::MetadataExt as _;
+    let repository = Repository::new();
+    repository.publish_all(&[with_doc("a"), with_doc("b")]);
+    let mirror = repository.fixture.path("mirror");
+    let fetch = || repository.kletimg(&["matrix", "fetch", "--to", mirror.to_str().unwrap()]);
+    succeeds(&mut fetch());
+    let file = mirror.join("packages.invalid/main/x86_64/a-1-r0.apk");
+    assert_eq!(fs::metadata(&file).unwrap().nlink(), 1);
+    // The index has moved on, and the store has lost the one that is locked.
+    repository.publish_all(&[with_doc("a")]);
+    fs::remove_dir_all(repository.fixture.path("store")).unwrap();
+    let said = String::from_utf8(succeeds(&mut fetch()).stderr).unwrap();
+    assert!(
+        said.contains("the mirror lacks https://packages.invalid/main/x86_64/APKINDEX.tar.gz (what lies"),
+        "{said}"
+    );
+}

@@ -92,6 +92,11 @@ fn indexes_that_nobody_should_trust_are_refused() {
     repository.publish(&wrong, &[a(files())]);
     repository.refuses("wrong signature", &["test.rsa.pub is not of these bytes"]);
 
+    for (index, text) in [(&b""[..], "gzip archive"), (b"<html>", "gzip archive"), (&good[..5], "ends too early")] {
+        repository.publish(index, &[a(files())]);
+        repository.refuses("no index", &["the index of https://packages.invalid/main", text]);
+    }
+
     repository.publish(&good[..good.len() - 20], &[a(files())]);
     repository.refuses("truncated", &["the index of https://packages.invalid/main"]);
 
@@ -105,6 +110,23 @@ fn indexes_that_nobody_should_trust_are_refused() {
     succeeds(&mut repository.build());
     let lock = fs::read_to_string(repository.fixture.path("m/matrix.lock")).unwrap();
     assert!(lock.contains("unsigned as allowed"), "{lock}");
+
+    // What was accepted on that word is locked no more when the word is taken back.
+    succeeds(&mut repository.kletimg(&["matrix", "build", "--locked"]));
+    repository.fixture.edit("m/alpine/3.19.toml", "allow-unsigned = true", "");
+    let error = fails(&mut repository.kletimg(&["matrix", "build", "--locked"]), 2);
+    assert!(error.contains("packages of alpine3.19 linux/amd64"), "{error}");
+    let error = fails(&mut repository.kletimg(&["matrix", "lock"]), 1);
+    assert!(error.contains("which is not among the keys"), "{error}");
+    repository.fixture.edit("m/alpine/3.19.toml", "keys/stranger", "keys/test");
+    succeeds(&mut repository.kletimg(&["matrix", "lock"]));
+    let lock = fs::read_to_string(repository.fixture.path("m/matrix.lock")).unwrap();
+    assert!(
+        !lock.contains("unsigned as allowed") && lock.contains("APKINDEX.tar.gz, signed by test.rsa.pub"),
+        "{lock}"
+    );
+    repository.fixture.edit("m/alpine/3.19.toml", "keys/test", "keys/stranger");
+    repository.fixture.edit("m/alpine/3.19.toml", url, &format!("{url}\nallow-unsigned = true"));
     fs::remove_file(repository.fixture.path("m/matrix.lock")).unwrap();
     fs::remove_dir_all(repository.fixture.path("m/dist")).unwrap();
     repository.fixture.edit("m/alpine/3.19.toml", "keys/stranger", "keys/test");
@@ -200,5 +222,12 @@ fn a_package_that_was_published_anew_under_its_version_is_pinned_anew() {
     succeeds(&mut repository.kletimg(&["matrix", "lock", "--update", "alpine3.19"]));
     assert!(pins(&second) && !pins(&first));
     fs::remove_dir_all(repository.fixture.path("store")).unwrap();
+    succeeds(&mut repository.build());
+
+    // And when the store has none.
+    fs::remove_dir_all(repository.fixture.path("store")).unwrap();
+    let third = publish(a(Tar::default().folder("usr").file("usr/a", b"bYtes")));
+    succeeds(&mut repository.kletimg(&["matrix", "lock", "--update", "alpine3.19"]));
+    assert!(pins(&third) && !pins(&second));
     succeeds(&mut repository.build());
 }

@@ -1,6 +1,6 @@
 //! Alpine's packages: the signed indexes of a base's repositories, and root file systems from the packages of a lock.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -21,7 +21,7 @@ use crate::{
         store::Store,
     },
     matrix::{AlpineRepository, AlpineRoot, Base},
-    plan::{Lock, Pin, Selected, Selection},
+    plan::{self, Lock, Pin, Selected, Selection, Terms},
     rootfs::without,
 };
 
@@ -46,31 +46,45 @@ pub(super) async fn choose(
     let mut answer = Answer::default();
     let mut indexes = Vec::new();
     for repository in &root.repositories {
-        indexes.push(index(asking, base, repository, platform, &keys, lock, &mut answer).await?);
+        indexes.push(index(asking, (base, root), repository, platform, &keys, lock, &mut answer).await?);
     }
     let urls: Vec<String> = root.repositories.iter().map(|repository| index_url(repository, platform)).collect();
     let repositories: Vec<_> = (root.repositories.iter().zip(&indexes))
         .map(|(repository, index)| Repository { tag: repository.tag.as_deref(), index: index.index() })
         .collect();
-    let mut wanted: Vec<(String, Chosen)> = Vec::new();
+    let mut wanted: BTreeMap<String, Chosen> = BTreeMap::new();
     let resolver = Resolver::new(&repositories).map_err(|error| failed(error.into()))?;
+    let lines: Vec<String> = root.repositories.iter().map(AlpineRepository::line).collect();
     for selection in selections {
         let resolve = || -> Result<Vec<Chosen>, Step> { Ok(resolver.resolve(&World::parse(&selection.request)?)?) };
-        let mut packages = Vec::new();
+        let (mut packages, mut tags) = (Vec::new(), BTreeMap::new());
         for chosen in tokio::task::block_in_place(resolve).map_err(failed)? {
             let url = package_url(&root.repositories[chosen.repository], platform, &chosen);
             packages.push(url.clone());
-            if !wanted.iter().any(|(known, _)| *known == url) {
-                wanted.push((url, chosen));
-            }
+            tags.extend(chosen.tag.clone().map(|tag| (url.clone(), tag)));
+            wanted.entry(url).or_insert(chosen);
         }
-        answer.selected.push(Selected { packages, indexes: urls.clone() });
+        let repositories = Some(lines.clone());
+        answer.selected.push(Selected { packages, indexes: urls.clone(), repositories, tags });
     }
-    wanted.retain(|(url, chosen)| lock.inputs.get(url).is_none_or(|pin| is_another(asking.store, pin, chosen)));
-    let pins = wanted.iter().map(|(url, chosen)| {
-        let evidence = evidence(&urls[chosen.repository], &indexes[chosen.repository]);
-        pin(asking, url, chosen, &keys, evidence)
+    let terms = Terms { repositories: root.repositories.clone(), keys: root.key_names() };
+    wanted.retain(|url, chosen| {
+        let is_pinned = |pin: &Pin| {
+            terms.trust(&root.repositories[chosen.repository], pin) && !is_another(asking.store, pin, chosen)
+        };
+        !lock.inputs.get(url).is_some_and(is_pinned)
     });
+    let evidence = |chosen: &Chosen| {
+        let (url, index) = (&urls[chosen.repository], &indexes[chosen.repository]);
+        format!("{url}, {}", plan::evidence(index.signed_by()))
+    };
+    let (here, wanted): (Vec<_>, Vec<_>) =
+        wanted.into_iter().partition(|(url, chosen)| is_here(asking.store, lock.former.get(url), chosen));
+    for (url, chosen) in here {
+        let pin = lock.former.get(&url).map(|pin| Pin { verified: evidence(&chosen), ..pin.clone() });
+        answer.pins.extend(pin.map(|pin| (url, pin)));
+    }
+    let pins = wanted.iter().map(|(url, chosen)| pin(asking, url, chosen, &keys, evidence(chosen)));
     let pins: Vec<_> = stream::iter(pins).buffer_unordered(16).try_collect().await?;
     answer.pins.extend(pins);
     Ok(answer)
@@ -85,17 +99,17 @@ fn is_another(store: &Store, pin: &Pin, chosen: &Chosen) -> bool {
     pin.size.is_some_and(|pinned| pinned != size) || here()
 }
 
-fn evidence(url: &str, index: &VerifiedIndex) -> String {
-    match index.signed_by() {
-        Some(key) => format!("{url}, signed by {key}"),
-        None => format!("{url}, unsigned as allowed"),
-    }
+/// Whether the store has a file that was pinned before and that the index names still.
+fn is_here(store: &Store, former: Option<&Pin>, chosen: &Chosen) -> bool {
+    let blob = former.and_then(|pin| store.blob(&pin.sha256));
+    blob.is_some_and(|blob| blob.size == chosen.package().size() && package::is_of_index(store, &blob, chosen))
 }
 
-/// The index that the lock pins, else the one that the repository has now, verified.
+/// The index that the lock pins, as long as what vouched for it is trusted, else the one that the repository has now,
+/// verified.
 async fn index(
     asking: Asking<'_>,
-    base: &Base,
+    (base, root): (&Base, &AlpineRoot),
     repository: &AlpineRepository,
     platform: Platform,
     keys: &Keyring,
@@ -107,7 +121,8 @@ async fn index(
     let failed = |step: Step| PipelineError::new(format!("reading {what}"), step);
     let trust = if repository.allow_unsigned { Trust::AllowUnsigned } else { Trust::Signed };
     let open = |bytes: &[u8]| tokio::task::block_in_place(|| VerifiedIndex::open(bytes, keys, trust));
-    let (bytes, index) = match lock.inputs.get(&url) {
+    let terms = Terms { repositories: Vec::new(), keys: root.key_names() };
+    let (bytes, index) = match lock.inputs.get(&url).filter(|pin| terms.trust(repository, pin)) {
         Some(pin) => {
             let moved = |source| PipelineError::index_moved(&base.name, &url, source);
             let blob = asking.fetcher.pinned(&what, &url, pin.sha256, pin.size).await.map_err(moved)?;
@@ -119,7 +134,7 @@ async fn index(
         None => asking.fetcher.small_accepted(&what, &url, LARGEST_INDEX, |_, bytes| open(bytes)).await?,
     };
     let blob = tokio::task::block_in_place(|| asking.store.put(&bytes)).map_err(|error| failed(error.into()))?;
-    let verified = index.signed_by().map_or_else(|| "unsigned as allowed".to_owned(), |key| format!("signed by {key}"));
+    let verified = plan::evidence(index.signed_by());
     answer.pins.insert(url, Pin { sha256: blob.digest, size: Some(blob.size), verified });
     Ok(index)
 }
@@ -143,7 +158,12 @@ fn index_url(repository: &AlpineRepository, platform: Platform) -> String {
 }
 
 fn package_url(repository: &AlpineRepository, platform: Platform, chosen: &Chosen) -> String {
-    format!("{}/{}/{}", repository.url, platform.alpine_arch(), chosen.package().file_name())
+    // As apk does, by what the index says: packages for all architectures may lie in a folder of their own.
+    let arch = match chosen.package().arch() {
+        "" => platform.alpine_arch(),
+        arch => arch,
+    };
+    format!("{}/{arch}/{}", repository.url, chosen.package().file_name())
 }
 
 /// The keys of a base, by the names of their files.
@@ -184,7 +204,7 @@ pub(super) fn assemble(store: &Store, parts: &Parts<'_>) -> Result<Assembled, St
         return Ok(assembled);
     }
     let packages = open(store, parts, &keys)?;
-    let repositories: Vec<String> = parts.root.repositories.iter().map(line).collect();
+    let repositories: Vec<String> = parts.root.repositories.iter().map(AlpineRepository::line).collect();
     let world = World::parse(parts.request)?;
     let setup = Setup {
         world: &world,
@@ -205,25 +225,18 @@ pub(super) fn assemble(store: &Store, parts: &Parts<'_>) -> Result<Assembled, St
     Ok(assembled)
 }
 
-/// A line of `etc/apk/repositories`.
-fn line(repository: &AlpineRepository) -> String {
-    match &repository.tag {
-        Some(tag) => format!("@{tag} {}", repository.url),
-        None => repository.url.clone(),
-    }
-}
-
 fn key(parts: &Parts<'_>, keys: &Keyring, applets: &str) -> ActionKey {
     let mut key = ActionKey::new("alpine-root", FORMAT).field("platform", parts.platform).field("applets", applets);
     for (url, file) in parts.all.packages.iter().zip(parts.files) {
         let layer = if parts.shared.packages.contains(url) { SHARED } else { OTHERS };
-        key = key.field("package", format!("{} {layer}", file.digest));
+        let tag = tag(parts, url).unwrap_or_default();
+        key = key.field("package", format!("{} {layer} {tag}", file.digest));
     }
     for name in parts.request {
         key = key.field("request", name);
     }
     for repository in &parts.root.repositories {
-        key = key.field("repository", line(repository));
+        key = key.field("repository", repository.line());
     }
     for (name, pem) in keys.iter() {
         key = key.field("key", format!("{name} {pem}"));
@@ -245,12 +258,17 @@ fn key(parts: &Parts<'_>, keys: &Keyring, applets: &str) -> ActionKey {
 }
 
 fn open(store: &Store, parts: &Parts<'_>, keys: &Keyring) -> Result<Vec<VerifiedPackage>, Step> {
-    let open = |(url, file): (&String, &Blob)| {
-        let repository = parts.root.repositories.iter().find(|repository| url.starts_with(&repository.prefix()));
-        let tag = repository.and_then(|repository| repository.tag.as_deref());
-        Ok(package::open_package(store, file, tag, keys)?)
-    };
+    let open = |(url, file): (&String, &Blob)| Ok(package::open_package(store, file, tag(parts, url), keys)?);
     parts.all.packages.iter().zip(parts.files).map(open).collect()
+}
+
+/// The repository tag that a package was chosen by. Locks of format 1 do not say; there it is that of the repository.
+fn tag<'a>(parts: &Parts<'a>, url: &str) -> Option<&'a str> {
+    if parts.all.repositories.is_some() {
+        return parts.all.tags.get(url).map(String::as_str);
+    }
+    let repository = parts.root.repositories.iter().find(|repository| url.starts_with(&repository.prefix()));
+    repository.and_then(|repository| repository.tag.as_deref())
 }
 
 /// The layers without what the definition removes: each path, and all below it in whatever layer that is.

@@ -59,6 +59,7 @@ pub(super) async fn select(asking: Asking<'_>, plan: &Plan, lock: &mut Lock) -> 
     }
     let mut failed = Vec::new();
     for ((base, platform), selections) in groups {
+        selections.iter().for_each(|selection| lock.retire(selection));
         let answer = match asking.matrix.bases.get(&base).map(|base| (base, &base.root)) {
             Some((base, BaseRoot::Alpine(root))) => {
                 alpine::choose(asking, base, root, platform, &selections, lock).await
