@@ -207,6 +207,11 @@ impl Lock {
         (selected.packages.iter().all(known) && terms.as_ref().is_none_or(agree)).then_some(selected)
     }
 
+    /// Everything that was chosen for a base, on all platforms.
+    pub fn of_base(&self, base: &str) -> impl Iterator<Item = &Selected> {
+        self.selections.iter().filter(move |((of, ..), _)| of == base).map(|(_, selected)| selected)
+    }
+
     /// Drops what was chosen for the selection's base and platform on other terms. Its pins stay: files that are chosen
     /// again need not be fetched.
     pub fn retire(&mut self, selection: &Selection) {
@@ -436,7 +441,7 @@ mod tests {
         let (lock, selection) = chosen(&own, false);
         assert!(lock.text().contains("format = 1"));
         assert!(lock.selected(&selection("a", &terms(&[(None, "https://h/m")]))).is_some());
-        let distrusted = Terms { keys: Vec::new(), ..own };
+        let distrusted = Terms { keys: Vec::new(), ..own.clone() };
         assert!(lock.selected(&selection("a", &distrusted)).is_none());
         let mut allowed = distrusted;
         allowed.repositories[0].allow_unsigned = true;

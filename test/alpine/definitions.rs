@@ -152,3 +152,25 @@ fn a_mirror_does_not_share_its_files_with_the_store() {
         "{said}"
     );
 }
+
+#[test]
+fn accounts_and_declarations_that_mean_nothing_are_said() {
+    let repository = Repository::new();
+    let scripted =
+        Built::scripted("b", "", "size = 1\n", Tar::default().folder("usr").folder("usr/doc"), &["post-install"]);
+    repository.publish_all(&[with_doc("a"), scripted]);
+    repository.define(SOME);
+    let declare = |name: &str| repository.define(&format!("[[declared]]\npackage = \"{name}\"\nwhy = \"none\"\n"));
+    declare("a");
+    declare("b");
+    declare("usr");
+    let said = repository.builds();
+    assert!(said.contains("scripts of a, which has no such script") && !said.contains("about scripts of b"), "{said}");
+    let plan = succeeds(&mut repository.fixture.kletimg(&["matrix", "plan", "--print"])).stdout;
+    let plan = String::from_utf8(plan).unwrap();
+    assert!(plan.contains("[[declared]] is about usr, which no image of it holds"), "{plan}");
+
+    repository.define("[[users]]\nname = \"q\"\nuid = 900\nhome = \"/var/lib/../q\"\n");
+    let error = fails(&mut repository.build(), 2);
+    assert!(error.contains("alpine/3.19.toml:24:8: `home` has a part `..`"), "{error}");
+}

@@ -105,11 +105,8 @@ fn read<R: Read>(
     if !is_directory && path.file_name().starts_with(".keep_") && path.file_name().len() > ".keep_".len() {
         return Ok(None);
     }
-    let promised = match extensions.checksum {
-        None => None,
-        Some(Some(checksum)) => Some(checksum),
-        Some(None) => return Err(ArchiveError::NoChecksum { path: text }),
-    };
+    let is_none = || ArchiveError::NoChecksum { path: text.clone() };
+    let promised = extensions.checksum.map(|hex| Checksum::from_hex(&hex).ok_or_else(is_none)).transpose()?;
     let link = match (extensions.link, entry.link_name_bytes()) {
         (Some(link), _) => self::text(&link)?,
         (None, Some(link)) => self::text(&link)?,
@@ -190,8 +187,8 @@ fn checksum(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Checksum> {
 struct Extensions {
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
-    /// Of the file; `Some(None)` where what is given is no checksum.
-    checksum: Option<Option<Checksum>>,
+    /// Of the file, in hexadecimal digits.
+    checksum: Option<Vec<u8>>,
     xattrs: BTreeMap<String, Vec<u8>>,
 }
 
@@ -204,7 +201,7 @@ impl Extensions {
                 "linkpath" => self.link = Some(value.to_vec()),
                 // Only files beyond 8 GiB need it, and raw entries do not honour it.
                 "size" => return Err(ArchiveError::Header("a file whose size only a PAX record has")),
-                "APK-TOOLS.checksum.SHA1" => self.checksum = Some(Checksum::from_hex(value)),
+                "APK-TOOLS.checksum.SHA1" => self.checksum = Some(value.to_vec()),
                 key => {
                     if let Some(name) = key.strip_prefix("SCHILY.xattr.") {
                         self.xattrs.insert(name.to_owned(), value.to_vec());

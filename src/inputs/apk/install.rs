@@ -139,13 +139,13 @@ pub fn install_in_layers(
 /// The tree of the base packages alone, without records.
 fn base_layer(store: &Store, packages: &[&VerifiedPackage], setup: &Setup<'_>) -> Result<Tree, InstallError> {
     let claims = Claims::new(packages)?;
-    let packaged = account_files(store, &claims)?;
+    let own = account_files(store, &claims)?;
     // Accounts that need groups or users of the other packages come with those. That all of them are right was found
     // when the whole was made.
     let none = Accounts::default();
-    let (accounts, added) = match packaged.clone().with(setup.accounts) {
+    let (accounts, added) = match own.clone().with(setup.accounts) {
         Ok(accounts) => (accounts, setup.accounts),
-        Err(_) => (packaged, &none),
+        Err(_) => (own, &none),
     };
     let setup = Setup { accounts: added, ..setup.clone() };
     let owners = Owners::new(&accounts);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::{Answer, Asking, Assembled, DATABASE, OTHERS, PipelineError, SHARED, Step, file_name};
+use super::{Answer, Asking, Assembled, DATABASE, OTHERS, PipelineError, SHARED, Step, Work, file_name};
 use crate::{
     base::{Accounts, ActionKey, Blob, Group, Platform, Tree, TreePath, User},
     host::files,
@@ -15,12 +15,12 @@ use crate::{
             package::{self, VerifiedPackage},
             repository::{Trust, VerifiedIndex},
             resolver::{Repository, Resolver, Selected as Chosen, World},
-            scripts::UndeclaredScript,
+            scripts::{Phase, UndeclaredScript},
             signature::Keyring,
         },
         store::Store,
     },
-    matrix::{AlpineRepository, AlpineRoot, Base},
+    matrix::{AlpineRepository, AlpineRoot, Base, DeclaredScript},
     plan::{self, Lock, Pin, Selected, Selection, Terms},
     rootfs::without,
 };
@@ -220,7 +220,8 @@ pub(super) fn assemble(store: &Store, parts: &Parts<'_>) -> Result<Assembled, St
         .collect();
     let is_shared = |package: Package<'_>| shared.contains(package.name());
     let installed = install::install_in_layers(store, &packages, &setup, is_shared)?;
-    let assembled = trim(parts, installed)?;
+    let mut assembled = trim(parts, installed)?;
+    assembled.warnings.extend(declared_without_script(parts, &packages));
     store.record(&key, &assembled)?;
     Ok(assembled)
 }
@@ -299,11 +300,53 @@ fn trim(parts: &Parts<'_>, installed: InstalledLayers) -> Result<Assembled, Step
     })
 }
 
+/// Whether a declaration is about the scripts of a phase.
+fn covers(declared: &DeclaredScript, phase: Phase) -> bool {
+    declared.phases.is_empty() || declared.phases.iter().any(|name| name == phase.name())
+}
+
+/// Declarations about scripts that their package does not have, in words: what they stood for is gone.
+fn declared_without_script(parts: &Parts<'_>, packages: &[VerifiedPackage]) -> Vec<String> {
+    let has_none = |declared: &&DeclaredScript| {
+        let package = packages.iter().find(|package| package.package().name() == declared.package);
+        let is_meant = |phase: Phase| phase.is_of_installation() && covers(declared, phase);
+        package.is_some_and(|package| !package.scripts.iter().any(|(phase, _)| is_meant(*phase)))
+    };
+    let needless = parts.root.declared.iter().filter(has_none);
+    let text = |declared: &DeclaredScript| {
+        let (base, package) = (&parts.definition.name, &declared.package);
+        format!("base {base}: [[declared]] is about scripts of {package}, which has no such script: leave it out")
+    };
+    needless.map(text).collect()
+}
+
+/// Declarations about packages that no image of the base holds, in words. Nothing where not all of it is locked yet.
+pub(super) fn declared_of_nothing(work: &Work, base: &Base, root: &AlpineRoot) -> Vec<String> {
+    if work.lock.of_base(&base.name).next().is_none()
+        || work.lock.unselected(&work.plan).iter().any(|selection| selection.base == base.name)
+    {
+        return Vec::new();
+    }
+    let is_of = |url: &str, package: &str| {
+        let version = file_name(url).strip_prefix(package).and_then(|rest| rest.strip_prefix('-'));
+        version.is_some_and(|version| version.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let is_chosen = |package: &str| {
+        work.lock.of_base(&base.name).any(|selected| selected.packages.iter().any(|url| is_of(url, package)))
+    };
+    let needless = root.declared.iter().filter(|declared| !is_chosen(&declared.package));
+    let text = |declared: &DeclaredScript| {
+        let (base, package) = (&base.name, &declared.package);
+        format!("base {base}: [[declared]] is about {package}, which no image of it holds: leave it out")
+    };
+    needless.map(text).collect()
+}
+
 /// The scripts that neither installation nor definition makes up for, in words.
 fn undeclared(parts: &Parts<'_>, installed: &InstalledLayers) -> Vec<String> {
     let is_declared = |script: &&UndeclaredScript| {
-        let covers = |phases: &[String]| phases.is_empty() || phases.iter().any(|phase| *phase == script.phase.name());
-        parts.root.declared.iter().any(|declared| declared.package == script.name && covers(&declared.phases))
+        let is_meant = |declared: &DeclaredScript| declared.package == script.name && covers(declared, script.phase);
+        parts.root.declared.iter().any(is_meant)
     };
     let scripts = installed.undeclared.iter().filter(|script| !is_declared(script));
     let name = &parts.definition.name;

@@ -59,7 +59,9 @@ pub(super) async fn select(asking: Asking<'_>, plan: &Plan, lock: &mut Lock) -> 
     }
     let mut failed = Vec::new();
     for ((base, platform), selections) in groups {
-        selections.iter().for_each(|selection| lock.retire(selection));
+        for selection in &selections {
+            lock.retire(selection);
+        }
         let answer = match asking.matrix.bases.get(&base).map(|base| (base, &base.root)) {
             Some((base, BaseRoot::Alpine(root))) => {
                 alpine::choose(asking, base, root, platform, &selections, lock).await
@@ -147,6 +149,11 @@ pub(super) fn warnings(work: &Work) -> Vec<String> {
         match assemble(work, base, &files) {
             Ok(assembled) => warnings.extend(assembled.warnings),
             Err(error) => warnings.push(format!("{}: {error}", base.title())),
+        }
+    }
+    for base in work.matrix.bases.values() {
+        if let BaseRoot::Alpine(root) = &base.root {
+            warnings.extend(alpine::declared_of_nothing(work, base, root));
         }
     }
     warnings.sort();
