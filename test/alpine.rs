@@ -4,6 +4,8 @@
 
 mod support;
 
+#[path = "alpine/definitions.rs"]
+mod definitions;
 #[allow(dead_code, reason = "the indexes of a whole release are for the tests of the resolver")]
 #[path = "apk/reference.rs"]
 mod reference;
@@ -94,22 +96,26 @@ impl Alpine {
         serde_json::from_slice(&succeeds(&mut self.fixture.kletimg(arguments)).stdout).unwrap()
     }
 
-    /// The layers of the only image, lowest first: their names and the files of their blobs.
     fn layers(&self) -> Vec<(String, PathBuf)> {
-        let blob = |digest: &Value| {
-            let hex = digest.as_str().unwrap().trim_start_matches("sha256:").to_owned();
-            self.fixture.path("m/dist/blobs/sha256").join(hex)
-        };
-        let read = |path: &Path| -> Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
-        let top = read(&self.fixture.path("m/dist/index.json"));
-        let index = read(&blob(&top["manifests"][0]["digest"]));
-        let manifest = read(&blob(&index["manifests"][0]["digest"]));
-        let config = read(&blob(&manifest["config"]["digest"]));
-        let names =
-            config["history"].as_array().unwrap().iter().map(|step| step["created_by"].as_str().unwrap().to_owned());
-        let blobs = manifest["layers"].as_array().unwrap().iter().map(|layer| blob(&layer["digest"]));
-        names.zip(blobs).collect()
+        layers(&self.fixture)
     }
+}
+
+/// The layers of the only image, lowest first: their names and the files of their blobs.
+fn layers(fixture: &Fixture) -> Vec<(String, PathBuf)> {
+    let blob = |digest: &Value| {
+        let hex = digest.as_str().unwrap().trim_start_matches("sha256:").to_owned();
+        fixture.path("m/dist/blobs/sha256").join(hex)
+    };
+    let read = |path: &Path| -> Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
+    let top = read(&fixture.path("m/dist/index.json"));
+    let index = read(&blob(&top["manifests"][0]["digest"]));
+    let manifest = read(&blob(&index["manifests"][0]["digest"]));
+    let config = read(&blob(&manifest["config"]["digest"]));
+    let names =
+        config["history"].as_array().unwrap().iter().map(|step| step["created_by"].as_str().unwrap().to_owned());
+    let blobs = manifest["layers"].as_array().unwrap().iter().map(|layer| blob(&layer["digest"]));
+    names.zip(blobs).collect()
 }
 
 #[test]

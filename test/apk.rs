@@ -14,6 +14,8 @@ mod installation;
 mod locked;
 #[path = "apk/oddities.rs"]
 mod oddities;
+#[path = "apk/places.rs"]
+mod places;
 #[path = "apk/reference.rs"]
 mod reference;
 #[path = "apk/refusals.rs"]

@@ -10,6 +10,7 @@ pub mod digest;
 pub mod epoch;
 pub mod platform;
 pub mod progress;
+pub(crate) mod resolve;
 pub mod size;
 pub(crate) mod text;
 pub mod tree;

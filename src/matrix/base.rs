@@ -6,7 +6,7 @@
 mod accounts;
 mod debian;
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 pub use debian::{Alternative, DebianMirrors, DebianRepository, DebianRoot, Kept, LeftOut};
 
@@ -54,7 +54,7 @@ pub struct AlpineRoot {
 }
 
 /// One repository of Alpine packages.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlpineRepository {
     /// Without the architecture and without a slash at the end, such as `https://dl-cdn.alpinelinux.org/alpine/v3.22/main`.
     pub url: String,
@@ -157,6 +157,28 @@ impl AlpineRoot {
         (repositories.is_some() && packages.is_some()).then_some(root)
     }
 
+    /// The names by which signatures call the keys.
+    pub fn key_names(&self) -> Vec<String> {
+        let names = self.keys.iter().filter_map(|key| key.value.file_name());
+        names.map(|name| name.to_string_lossy().into_owned()).collect()
+    }
+
+    /// What a cell would ask for of one package in two ways, each with both places. Apk can keep only one of them.
+    pub fn contradictions(&self, cell: &AskingCell<'_>) -> Vec<[&Located<String>; 2]> {
+        let mut first: BTreeMap<&str, &Located<String>> = BTreeMap::new();
+        let mut found = Vec::new();
+        for name in self.packages.iter().filter(|group| group.serves(cell)).flat_map(|group| &group.names) {
+            match first.get(package_name(&name.value)) {
+                Some(before) if before.value != name.value => found.push([*before, name]),
+                Some(_) => {}
+                None => {
+                    first.insert(package_name(&name.value), name);
+                }
+            }
+        }
+        found
+    }
+
     /// The packages that a cell asks for, sorted, each once; and of these those that every cell asks for, in a layer
     /// that all tags share.
     pub fn request(&self, cell: &AskingCell<'_>) -> PackageRequest {
@@ -166,6 +188,12 @@ impl AlpineRoot {
         shared.sort();
         PackageRequest { all, shared }
     }
+}
+
+/// `busybox` of `!busybox`, `busybox@edge` and `busybox=1.36.1-r15`.
+fn package_name(request: &str) -> &str {
+    let name = request.strip_prefix('!').unwrap_or(request);
+    name.split(['@', '<', '>', '=', '~']).next().unwrap_or(name)
 }
 
 /// A cell, as far as the packages of its base depend on it.
@@ -232,6 +260,14 @@ impl PackageGroup {
 }
 
 impl AlpineRepository {
+    /// Its line of `etc/apk/repositories`.
+    pub fn line(&self) -> String {
+        match &self.tag {
+            Some(tag) => format!("@{tag} {}", self.url),
+            None => self.url.clone(),
+        }
+    }
+
     /// What the URLs of its files begin with.
     pub fn prefix(&self) -> String {
         format!("{}/", self.url)

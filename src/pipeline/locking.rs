@@ -118,14 +118,16 @@ pub struct Mirrored {
     pub left_out: Vec<String>,
 }
 
-/// Writes every input and package of the plan, and the signed indexes that the packages were chosen from, into a folder
+/// Copies every input and package of the plan, and the signed indexes that the packages were chosen from, into a folder
 /// by host and path, from where `--mirror` takes them.
 pub async fn mirror(work: &Arc<Work>, folder: &Path) -> Result<Mirrored, PipelineError> {
     let mut mirrored = Mirrored::default();
     let mut add = |url: &str, blob: Blob| -> Result<(), PipelineError> {
         let failed = |step: Step| PipelineError::new(format!("writing {url} to {}", folder.display()), step);
         let path = mirrors::below(folder, url).ok_or_else(|| failed(Step::NoPath))?;
-        tokio::task::block_in_place(|| work.store().link(&blob.digest, &path)).map_err(|error| failed(error.into()))?;
+        // Not a link: whoever changes a file of the mirror must not change the store.
+        let copy = || files::copy(&work.store().path(&blob.digest), &path);
+        tokio::task::block_in_place(copy).map_err(|error| failed(error.into()))?;
         mirrored.files += 1;
         mirrored.size += blob.size;
         Ok(())
@@ -137,7 +139,13 @@ pub async fn mirror(work: &Arc<Work>, folder: &Path) -> Result<Mirrored, Pipelin
     for url in work.lock.indexes(&work.plan) {
         match work.input(url).await {
             Ok(blob) => add(url, blob)?,
-            Err(error) => left_out.push(error.to_string()),
+            Err(error) => {
+                let there = mirrors::below(folder, url).is_some_and(|path| files::exists(&path));
+                let kept = if there { " (what lies there from before is another)" } else { "" };
+                left_out.push(format!(
+                    "the mirror lacks {url}{kept}, so that `kletimg matrix lock` cannot choose packages from it: {error}"
+                ));
+            }
         }
     }
     Ok(Mirrored { left_out, ..mirrored })

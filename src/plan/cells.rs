@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Base, Cell, Config, Input, Plan, Root, Selection, Tag, components::Builder, extra, request};
+use super::{Base, Cell, Config, Input, Plan, Root, Selection, Tag, Terms, components::Builder, extra, request};
 use crate::{
     base::{Platform, Version, VersionRange},
     matrix::{self, AlpineRepository, AskingCell, BaseRoot, Fields, Located, Matrix, Problems, Sink, Variant},
@@ -260,11 +260,21 @@ fn plan_root(base: &matrix::Base, cell: &AskingCell<'_>, builder: &mut Builder<'
             builder.input(origin, fields, &purpose, &base.at).map(Root::Archive)
         }
         BaseRoot::Alpine(alpine) => {
+            for [first, second] in alpine.contradictions(cell) {
+                let message = format!(
+                    "`{}` and `{}` at {} ask for one package in two ways, in the same images",
+                    second.value, first.value, first.at
+                );
+                let help = "write one of them that says all, such as `name~1.2`, or let their groups serve different \
+                            versions, images, components or platforms";
+                builder.report_once("two-constraints", &second.at, message, help);
+            }
             let asked = alpine.request(cell);
             let repositories: Vec<_> = alpine.repositories.iter().map(AlpineRepository::prefix).collect();
             let mut select = |request| {
                 let (base, repositories) = (base.name.clone(), repositories.clone());
-                builder.selection(Selection { base, platform: cell.platform, request, repositories })
+                let terms = Some(Terms { repositories: alpine.repositories.clone(), keys: alpine.key_names() });
+                builder.selection(Selection { base, platform: cell.platform, request, repositories, terms })
             };
             Some(Root::Packages { all: select(asked.all), shared: select(asked.shared) })
         }

@@ -61,7 +61,7 @@ impl<'a> Builder<'a> {
             root.repositories.iter().map(|repository| format!("{}/", repository.prefix())).collect();
         repositories.sort();
         repositories.dedup();
-        self.selection(Selection { base: base.to_owned(), platform, request, repositories })
+        self.selection(Selection { base: base.to_owned(), platform, request, repositories, terms: None })
     }
 
     /// The Debian base of a name. Files that name another have been refused when they were checked.

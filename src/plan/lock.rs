@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Input, Plan, Selection};
-use crate::base::{Digest, Epoch, Platform};
+use super::{Input, Plan, Selection, Terms};
+use crate::{
+    base::{Digest, Epoch, Platform},
+    matrix::AlpineRepository,
+};
 
 /// The pinned inputs of a matrix.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +16,9 @@ pub struct Lock {
     /// The time of the first lock; later ones keep it, so that pinning one more input changes no other image.
     pub epoch: Epoch,
     pub inputs: BTreeMap<String, Pin>,
+    /// Pins of packages that [`Lock::forget`] dropped. They are not written; whoever chooses anew need not fetch those that
+    /// turn out to be right again.
+    pub former: BTreeMap<String, Pin>,
     /// What the questions to package repositories were answered with.
     selections: BTreeMap<Asked, Selected>,
     /// Versions of the programs that were found on the machine rather than pinned as inputs.
@@ -42,6 +48,11 @@ pub struct Selected {
     /// What was left out on purpose and who among them asks for it: `openssl: ca-certificates`. For people.
     #[serde(default)]
     pub omitted: Vec<String>,
+    /// The lines of the repositories that were asked, in their order. `None` where that is not known: for Debian, and in
+    /// locks of format 1.
+    pub repositories: Option<Vec<String>>,
+    /// The repository tags of the packages that were chosen by one.
+    pub tags: BTreeMap<String, String>,
 }
 
 impl Selected {
@@ -61,7 +72,7 @@ pub enum InvalidLock {
     #[error("{0}\n  help: restore the lock from version control, or delete it and run `kletimg matrix lock`")]
     Malformed(#[from] toml::de::Error),
     #[error(
-        "the lock has format {found}, this kletimg reads format {known}: use the kletimg that wrote it, or a newer one"
+        "the lock has format {found}, this kletimg reads formats up to {known}: use the kletimg that wrote it, or a newer one"
     )]
     Format { found: u32, known: u32 },
     #[error("the lock pins {url} twice\n  help: restore the lock from version control")]
@@ -70,8 +81,9 @@ pub enum InvalidLock {
     Unpinned { base: String, url: String },
 }
 
-/// Raised when older versions of kletimg could not read what is written.
-const FORMAT: u32 = 1;
+/// Raised when older versions of kletimg could not read what is written. Format 2 has repositories and tags; a lock that
+/// has none of them is written in format 1 still.
+const FORMAT: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -103,6 +115,10 @@ struct FileSelection {
     indexes: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     omitted: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    repositories: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    tags: BTreeMap<String, String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -123,6 +139,7 @@ impl Lock {
             inputs: BTreeMap::new(),
             selections: BTreeMap::new(),
             tools: BTreeMap::new(),
+            former: BTreeMap::new(),
             formerly: BTreeSet::new(),
         }
     }
@@ -130,7 +147,7 @@ impl Lock {
     /// Reads the text of a lock file.
     pub fn parse(text: &str) -> Result<Self, InvalidLock> {
         let file: File = toml::from_str(text)?;
-        if file.format != FORMAT {
+        if !(1..=FORMAT).contains(&file.format) {
             return Err(InvalidLock::Format { found: file.format, known: FORMAT });
         }
         let mut lock = Self::new(file.source_date_epoch);
@@ -139,11 +156,13 @@ impl Lock {
                 return Err(InvalidLock::Twice { url });
             }
         }
-        for FileSelection { base, platform, request, packages, indexes, omitted } in file.selections {
+        for file in file.selections {
+            let FileSelection { base, platform, request, packages, indexes, omitted, repositories, tags } = file;
             if let Some(url) = packages.iter().chain(&indexes).find(|url| !lock.inputs.contains_key(*url)) {
                 return Err(InvalidLock::Unpinned { base, url: url.clone() });
             }
-            lock.selections.insert((base, platform, request), Selected { packages, indexes, omitted });
+            let selected = Selected { packages, indexes, omitted, repositories, tags };
+            lock.selections.insert((base, platform, request), selected);
         }
         lock.tools = file.tools.into_iter().map(|tool| (tool.name, tool.version)).collect();
         Ok(lock)
@@ -152,7 +171,7 @@ impl Lock {
     /// The text of the lock file: inputs and tools in the order of their names, so that changes show as changes.
     pub fn text(&self) -> String {
         let file = File {
-            format: FORMAT,
+            format: if self.selections.values().any(|selected| selected.repositories.is_some()) { FORMAT } else { 1 },
             source_date_epoch: self.epoch,
             tools: self
                 .tools
@@ -169,6 +188,8 @@ impl Lock {
                     packages: selected.packages.clone(),
                     indexes: selected.indexes.clone(),
                     omitted: selected.omitted.clone(),
+                    repositories: selected.repositories.clone(),
+                    tags: selected.tags.clone(),
                 })
                 .collect(),
             inputs: self
@@ -191,15 +212,36 @@ impl Lock {
         plan.inputs.iter().filter(|input| !self.inputs.contains_key(&input.url)).collect()
     }
 
-    /// What was chosen for a selection. `None` when nothing was, or from repositories that it no longer asks.
+    /// What was chosen for a selection. `None` when nothing was, or from repositories that it no longer asks, or when
+    /// anything of its base was chosen on other terms than the definition now has: the images of one base must not hold
+    /// packages of two states of its repositories.
     pub fn selected(&self, selection: &Selection) -> Option<&Selected> {
-        let Selection { base, platform, request, repositories } = selection;
+        let Selection { base, platform, request, repositories, terms } = selection;
         let of = |request: Vec<String>| self.selections.get(&(base.clone(), *platform, request));
         // Locks of before the order counted have the sorted question.
         let sorted = || request.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect();
         let selected = of(request.clone()).or_else(|| of(sorted()))?;
         let known = |url: &String| repositories.iter().any(|repository| url.starts_with(repository));
-        selected.packages.iter().all(known).then_some(selected)
+        let beside = || {
+            let from = (base.clone(), *platform, Vec::new());
+            self.selections.range(from..).take_while(|((of, on, _), _)| of == base && on == platform)
+        };
+        let agree = |terms: &Terms| beside().all(|(_, selected)| terms.allow(selected, &self.inputs));
+        (selected.packages.iter().all(known) && terms.as_ref().is_none_or(agree)).then_some(selected)
+    }
+
+    /// Everything that was chosen for a base, on all platforms.
+    pub fn of_base(&self, base: &str) -> impl Iterator<Item = &Selected> {
+        self.selections.iter().filter(move |((of, ..), _)| of == base).map(|(_, selected)| selected)
+    }
+
+    /// Drops what was chosen for the selection's base and platform on other terms. Its pins stay: files that are chosen
+    /// again need not be fetched.
+    pub fn retire(&mut self, selection: &Selection) {
+        let Some(terms) = &selection.terms else { return };
+        let is_beside = |base: &String, platform: &Platform| *base == selection.base && *platform == selection.platform;
+        self.selections
+            .retain(|(base, platform, _), selected| !is_beside(base, platform) || terms.allow(selected, &self.inputs));
     }
 
     /// The selections of a plan that are not made yet.
@@ -257,7 +299,9 @@ impl Lock {
             holds(base) || request.iter().any(holds) || selected.packages.iter().any(holds)
         });
         let stale: BTreeSet<String> = chosen.map(|((base, ..), _)| base.clone()).collect();
-        stale.iter().for_each(|base| self.forget_base(base));
+        for base in &stale {
+            self.forget_base(base);
+        }
         self.inputs.retain(|url, _| !holds(url) && !is_of(url));
         self.tools.retain(|tool, _| !(name.is_empty() || tool == name));
         before - self.inputs.len() - self.selections.len() - self.tools.len()
@@ -265,13 +309,18 @@ impl Lock {
 
     /// Forgets what was chosen for a base, and the indexes that it was chosen from.
     pub fn forget_base(&mut self, base: &str) {
-        for (_, selected) in self.selections.iter().filter(|((name, ..), _)| name == base) {
-            for index in &selected.indexes {
-                self.inputs.remove(index);
-                self.formerly.insert(index.clone());
-            }
+        let (forgotten, kept): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.selections).into_iter().partition(|((name, ..), _)| name == base);
+        self.selections = kept;
+        for index in forgotten.values().flat_map(|selected| &selected.indexes) {
+            self.inputs.remove(index);
+            self.formerly.insert(index.clone());
         }
-        self.selections.retain(|(name, ..), _| name != base);
+        let needed: BTreeSet<&String> = self.selections.values().flat_map(|selected| &selected.packages).collect();
+        // A repository may have published a package anew under its version: what is chosen again is pinned again.
+        for url in forgotten.values().flat_map(|selected| &selected.packages).filter(|url| !needed.contains(url)) {
+            self.former.extend(self.inputs.remove_entry(url));
+        }
     }
 
     /// Whether the packages of a base were chosen from an index, where they were chosen from the places that `place` is one
@@ -302,8 +351,36 @@ impl Lock {
             .collect();
         self.selections.retain(|key, _| asked.contains(key));
         self.formerly.clear();
+        self.former.clear();
     }
 }
+
+impl Terms {
+    /// Whether what was chosen would be chosen from the same repositories now, and from indexes that are trusted.
+    fn allow(&self, selected: &Selected, inputs: &BTreeMap<String, Pin>) -> bool {
+        let is_same =
+            |lines: &Vec<String>| *lines == self.repositories.iter().map(AlpineRepository::line).collect::<Vec<_>>();
+        let is_trusted = |url: &String| {
+            let repository = self.repositories.iter().find(|repository| url.starts_with(&repository.prefix()));
+            let pin = inputs.get(url);
+            repository.zip(pin).is_none_or(|(repository, pin)| self.trust(repository, pin))
+        };
+        selected.repositories.as_ref().is_none_or(is_same) && selected.indexes.iter().all(is_trusted)
+    }
+
+    /// Whether what vouched for an index, or for a package of it, when it was pinned is still taken for enough.
+    pub fn trust(&self, repository: &AlpineRepository, pin: &Pin) -> bool {
+        let signed_by = pin.verified.rsplit_once(SIGNED_BY).map(|(_, key)| key);
+        repository.allow_unsigned || signed_by.is_some_and(|signer| self.keys.iter().any(|key| key == signer))
+    }
+}
+
+/// What vouches for an index, in the words of [`Pin::verified`].
+pub fn evidence(signed_by: Option<&str>) -> String {
+    signed_by.map_or_else(|| "unsigned as allowed".to_owned(), |key| format!("{SIGNED_BY}{key}"))
+}
+
+const SIGNED_BY: &str = "signed by ";
 
 /// Whether `word` stands in the text by itself or before a version: `go` in `go1.22.tar.gz`, not in `golang` or `cargo`.
 fn has_word(text: &str, word: &str) -> bool {
@@ -348,6 +425,7 @@ mod tests {
             platform: Platform::Amd64,
             request: vec!["a".to_owned()],
             repositories: vec![repository.to_owned()],
+            terms: None,
         };
         let packages = vec!["https://h/v3.22/main-old/x86_64/a-1.apk".to_owned()];
         lock.select(&selection("https://h/v3.22/main-old/"), Selected { packages, ..Selected::default() });
@@ -355,11 +433,77 @@ mod tests {
         assert!(lock.selected(&selection("https://h/v3.22/main/")).is_none());
     }
 
+    fn terms(repositories: &[(Option<&str>, &str)]) -> Terms {
+        let repository = |(tag, url): &(Option<&str>, &str)| AlpineRepository {
+            url: (*url).to_owned(),
+            tag: tag.map(str::to_owned),
+            allow_unsigned: false,
+        };
+        Terms { repositories: repositories.iter().map(repository).collect(), keys: vec!["k".to_owned()] }
+    }
+
+    /// A selection of `request`, and a lock in which it and `beside` were chosen on these terms.
+    fn chosen(terms: &Terms, recorded: bool) -> (Lock, impl Fn(&str, &Terms) -> Selection) {
+        let selection = |request: &str, terms: &Terms| Selection {
+            base: "alpine3.22".to_owned(),
+            platform: Platform::Amd64,
+            request: vec![request.to_owned()],
+            repositories: terms.repositories.iter().map(AlpineRepository::prefix).collect(),
+            terms: Some(terms.clone()),
+        };
+        let mut lock = Lock::new(Epoch::default());
+        let pin = |verified: &str| Pin { sha256: Digest::of("x"), size: None, verified: verified.to_owned() };
+        let (index, package) = ("https://h/m/x86_64/APKINDEX.tar.gz", "https://h/m/x86_64/a-1.apk");
+        lock.inputs.insert(index.to_owned(), pin(&evidence(Some("k"))));
+        lock.inputs.insert(package.to_owned(), pin(&format!("{index}, {}", evidence(Some("k")))));
+        let selected = |lines| Selected {
+            packages: vec![package.to_owned()],
+            indexes: vec![index.to_owned()],
+            repositories: lines,
+            tags: BTreeMap::from([(package.to_owned(), "edge".to_owned())]),
+            ..Selected::default()
+        };
+        let lines: Vec<_> = terms.repositories.iter().map(AlpineRepository::line).collect();
+        lock.select(&selection("a", terms), selected(None));
+        lock.select(&selection("beside", terms), selected(recorded.then_some(lines)));
+        (lock, selection)
+    }
+
+    #[test]
+    fn what_was_chosen_on_other_terms_is_stale_with_all_beside_it() {
+        let own = terms(&[(None, "https://h/m"), (Some("edge"), "https://h/e")]);
+        let (lock, selection) = chosen(&own, true);
+        assert!(lock.selected(&selection("a", &own)).is_some());
+        assert_eq!(Lock::parse(&lock.text()).unwrap(), lock);
+        let others = [
+            terms(&[(None, "https://h/m")]),
+            terms(&[(None, "https://h/m"), (Some("testing"), "https://h/e")]),
+            terms(&[(Some("edge"), "https://h/e"), (None, "https://h/m")]),
+            terms(&[(None, "https://h/m"), (Some("edge"), "https://h/e"), (None, "https://h/n")]),
+            Terms { keys: vec!["other".to_owned()], ..own.clone() },
+        ];
+        for other in others {
+            assert!(lock.selected(&selection("a", &other)).is_none(), "{other:?}");
+            let mut lock = lock.clone();
+            lock.retire(&selection("a", &other));
+            assert!(lock.selections.len() < 2, "{other:?}");
+        }
+        // Where nothing is recorded, nothing is known to differ but trust.
+        let (lock, selection) = chosen(&own, false);
+        assert!(lock.text().contains("format = 1"));
+        assert!(lock.selected(&selection("a", &terms(&[(None, "https://h/m")]))).is_some());
+        let distrusted = Terms { keys: Vec::new(), ..own.clone() };
+        assert!(lock.selected(&selection("a", &distrusted)).is_none());
+        let mut allowed = distrusted;
+        allowed.repositories[0].allow_unsigned = true;
+        assert!(lock.selected(&selection("a", &allowed)).is_some());
+    }
+
     #[test]
     fn a_damaged_lock_is_refused() {
         let cases = [
             ("", "format"),
-            ("format = 2\nsource-date-epoch = 0", "reads format 1"),
+            ("format = 3\nsource-date-epoch = 0", "reads formats up to 2"),
             ("format = 1\nsource-date-epoch = -1", "source-date-epoch"),
             ("format = 1\nsource-date-epoch = 0\n[[input]]\nurl = 'a'\nsha256 = 'zz'\nverified = ''", "SHA-256"),
             ("format = 1\nsource-date-epoch = 0\nelse = 1", "else"),

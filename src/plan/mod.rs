@@ -20,11 +20,11 @@ use serde::Serialize;
 
 use crate::{
     base::{Platform, TreePath, Version},
-    matrix::{Compression, ToolchainName},
+    matrix::{AlpineRepository, Compression, ToolchainName},
 };
 
 pub use cells::{Filter, plan};
-pub use lock::{InvalidLock, Lock, Pin, Selected};
+pub use lock::{InvalidLock, Lock, Pin, Selected, evidence};
 pub use request::Request;
 pub use stock::{ComponentState, InputState, Omission, SelectionState, Stock};
 
@@ -209,6 +209,18 @@ pub struct Selection {
     pub request: Vec<String>,
     /// What the URLs of the packages begin with, with a slash at the end: `main` is not the beginning of `main-old`.
     pub repositories: Vec<String>,
+    /// For Alpine. For Debian the request says it all.
+    #[serde(skip)]
+    pub terms: Option<Terms>,
+}
+
+/// How an Alpine base asks its repositories. What was chosen on other terms is not what the base would get now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// In the order of the definition, which decides between equal packages.
+    pub repositories: Vec<AlpineRepository>,
+    /// The file names of the keys that are trusted.
+    pub keys: Vec<String>,
 }
 
 /// Bytes from outside, by URL.

@@ -10,9 +10,11 @@ use super::{
     inodes::{Inode, Inodes},
     kind,
     make::linked_file,
+};
+use crate::base::{
+    Entry, Node, TreePath,
     resolve::{Unresolved, resolve},
 };
-use crate::base::{Entry, Node, TreePath};
 
 /// Puts parts together in their order, lower layers first.
 pub fn assemble(parts: &[Part]) -> Result<Rootfs, RootfsError> {

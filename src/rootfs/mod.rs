@@ -13,7 +13,6 @@
 mod assemble;
 mod inodes;
 mod make;
-mod resolve;
 
 use std::fmt;
 

@@ -17,12 +17,12 @@ names = ["a"]
 why = "what is asked for"
 "#;
 
-struct Repository {
-    fixture: Fixture,
+pub(crate) struct Repository {
+    pub(crate) fixture: Fixture,
 }
 
 impl Repository {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let fixture = Fixture::new();
         fixture.write("m/matrix.toml", MATRIX);
         fixture.write("m/alpine/3.19.toml", BASE);
@@ -31,7 +31,7 @@ impl Repository {
         Self { fixture }
     }
 
-    fn publish(&self, index: &[u8], packages: &[Built]) {
+    pub(crate) fn publish(&self, index: &[u8], packages: &[Built]) {
         let _ = fs::remove_dir_all(self.fixture.path("repository"));
         self.fixture.write("repository/x86_64/APKINDEX.tar.gz", index);
         for package in packages {
@@ -39,11 +39,11 @@ impl Repository {
         }
     }
 
-    fn build(&self) -> Command {
+    pub(crate) fn build(&self) -> Command {
         self.kletimg(&["matrix", "build"])
     }
 
-    fn kletimg(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn kletimg(&self, arguments: &[&str]) -> Command {
         let mut command = self.fixture.mirrored(arguments);
         let folder = self.fixture.path("repository");
         command.arg("--mirror").arg(format!("https://packages.invalid/main=file://{}", folder.display()));
@@ -93,6 +93,11 @@ fn indexes_that_nobody_should_trust_are_refused() {
     repository.publish(&wrong, &[a(files())]);
     repository.refuses("wrong signature", &["test.rsa.pub is not of these bytes"]);
 
+    for (index, text) in [(&b""[..], "gzip archive"), (b"<html>", "gzip archive"), (&good[..5], "ends too early")] {
+        repository.publish(index, &[a(files())]);
+        repository.refuses("no index", &["the index of https://packages.invalid/main", text]);
+    }
+
     repository.publish(&good[..good.len() - 20], &[a(files())]);
     repository.refuses("truncated", &["the index of https://packages.invalid/main"]);
 
@@ -106,6 +111,23 @@ fn indexes_that_nobody_should_trust_are_refused() {
     succeeds(&mut repository.build());
     let lock = fs::read_to_string(repository.fixture.path("m/matrix.lock")).unwrap();
     assert!(lock.contains("unsigned as allowed"), "{lock}");
+
+    // What was accepted on that word is locked no more when the word is taken back.
+    succeeds(&mut repository.kletimg(&["matrix", "build", "--locked"]));
+    repository.fixture.edit("m/alpine/3.19.toml", "allow-unsigned = true", "");
+    let error = fails(&mut repository.kletimg(&["matrix", "build", "--locked"]), 2);
+    assert!(error.contains("packages of alpine3.19 linux/amd64"), "{error}");
+    let error = fails(&mut repository.kletimg(&["matrix", "lock"]), 1);
+    assert!(error.contains("which is not among the keys"), "{error}");
+    repository.fixture.edit("m/alpine/3.19.toml", "keys/stranger", "keys/test");
+    succeeds(&mut repository.kletimg(&["matrix", "lock"]));
+    let lock = fs::read_to_string(repository.fixture.path("m/matrix.lock")).unwrap();
+    assert!(
+        !lock.contains("unsigned as allowed") && lock.contains("APKINDEX.tar.gz, signed by test.rsa.pub"),
+        "{lock}"
+    );
+    repository.fixture.edit("m/alpine/3.19.toml", "keys/test", "keys/stranger");
+    repository.fixture.edit("m/alpine/3.19.toml", url, &format!("{url}\nallow-unsigned = true"));
     fs::remove_file(repository.fixture.path("m/matrix.lock")).unwrap();
     fs::remove_dir_all(repository.fixture.path("m/dist")).unwrap();
     repository.fixture.edit("m/alpine/3.19.toml", "keys/stranger", "keys/test");
@@ -201,5 +223,12 @@ fn a_package_that_was_published_anew_under_its_version_is_pinned_anew() {
     succeeds(&mut repository.kletimg(&["matrix", "lock", "--update", "alpine3.19"]));
     assert!(pins(&second) && !pins(&first));
     fs::remove_dir_all(repository.fixture.path("store")).unwrap();
+    succeeds(&mut repository.build());
+
+    // And when the store has none.
+    fs::remove_dir_all(repository.fixture.path("store")).unwrap();
+    let third = publish(a(Tar::default().folder("usr").file("usr/a", b"bYtes")));
+    succeeds(&mut repository.kletimg(&["matrix", "lock", "--update", "alpine3.19"]));
+    assert!(pins(&third) && !pins(&second));
     succeeds(&mut repository.build());
 }

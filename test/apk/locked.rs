@@ -22,11 +22,11 @@ use crate::{
     support::parts,
 };
 
-fn assemble(store: &Store, packages: &[VerifiedPackage]) -> Installed {
+pub(crate) fn assemble(store: &Store, packages: &[VerifiedPackage]) -> Installed {
     install(store, packages, &setup()).unwrap()
 }
 
-fn setup() -> Setup<'static> {
+pub(crate) fn setup() -> Setup<'static> {
     static EMPTY: std::sync::OnceLock<(World, Keyring, Accounts)> = std::sync::OnceLock::new();
     let (world, keys, accounts) = EMPTY.get_or_init(|| (World::default(), keys(), Accounts::default()));
     Setup { world, arch: "x86_64", repositories: &[], keys, accounts, applets: "" }
@@ -61,7 +61,7 @@ fn every_package_of_a_repository_is_read_alike_with_and_without_its_index() {
 }
 
 /// `lib/apk/db/installed`.
-fn text(store: &Store, tree: &Tree) -> String {
+pub(crate) fn text(store: &Store, tree: &Tree) -> String {
     let path = TreePath::new("lib/apk/db/installed").unwrap();
     let Node::File(content) = &tree.get(&path).unwrap().node else { panic!("not a file") };
     std::io::read_to_string(store.content(content).unwrap()).unwrap()
@@ -116,7 +116,7 @@ fn a_pinned_package_is_still_followed_from_part_to_part() {
     refuse(&package.bytes(), "its signature by test.rsa.pub is not of these bytes");
     let package = Built::new("../a", "", "size = 1\n", Tar::default());
     refuse(&package.bytes(), "`../a` is not a package name");
-    refuse(b"", "the control part");
+    refuse(b"", "does not begin as a gzip archive");
     for length in 0..good.len() {
         assert!(open(&good[..length], keys()).is_err(), "{length}");
     }

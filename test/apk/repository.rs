@@ -132,9 +132,16 @@ pub(crate) struct Built {
 
 impl Built {
     pub(crate) fn new(name: &str, lines: &str, info: &str, data: Tar) -> Self {
+        Self::scripted(name, lines, info, data, &[])
+    }
+
+    /// With scripts, each by its phase.
+    pub(crate) fn scripted(name: &str, lines: &str, info: &str, data: Tar, phases: &[&str]) -> Self {
         let data = gzip(&data.whole());
         let info = format!("pkgname = {name}\npkgver = 1-r0\n{info}datahash = {}\n", Digest::of(&data).hex());
-        let control = gzip(&Tar::default().plain(".PKGINFO", info.as_bytes()).cut());
+        let control = Tar::default().plain(".PKGINFO", info.as_bytes());
+        let control = phases.iter().fold(control, |tar, phase| tar.plain(&format!(".{phase}"), b"#!/bin/sh\n"));
+        let control = gzip(&control.cut());
         Self { name: name.to_owned(), lines: lines.to_owned(), signature: signature(&control), control, data }
     }
 

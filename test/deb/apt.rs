@@ -26,6 +26,7 @@ impl Apt {
     /// The machine's own, with the lists that it has. The part is called `apt`.
     pub fn here() -> Option<Self> {
         parts::program("apt-get")?;
+        bookworm()?;
         let architecture = output(Command::new("apt-config").args(["dump", "--format", "%v", "APT::Architecture"]))?;
         Self::new(architecture.trim(), tempfile::tempdir().unwrap(), &[])
     }
@@ -33,6 +34,7 @@ impl Apt {
     /// As on a machine of another architecture, with lists that are fetched for it.
     pub fn of(architecture: &str) -> Option<Self> {
         parts::program("apt-get")?;
+        bookworm()?;
         let root = tempfile::tempdir().unwrap();
         let options = [
             format!("APT::Architecture={architecture}"),
@@ -113,12 +115,23 @@ impl Apt {
     }
 }
 
-/// The files that apt keeps for each index: the suite's release file, the index, its path in the release file.
+/// Whether this machine's apt has bookworm, whose packages the tests name. The part is called `bookworm`.
+pub fn bookworm() -> Option<()> {
+    let names =
+        output(Command::new("apt-get").args(["indextargets", "--format", "$(CODENAME)", "Created-By: Packages"]));
+    let has_it = names.unwrap_or_default().lines().any(|name| name == "bookworm");
+    parts::need("bookworm", has_it.then_some(()), "this machine's apt has no bookworm, whose packages the test names")
+}
+
+/// The files that apt keeps for each index of Debian's own: the suite's release file, the index, its path in the release file.
 pub fn kept() -> Vec<(PathBuf, PathBuf, String)> {
-    let format = "$(FILENAME)|$(METAKEY)";
+    let format = "$(FILENAME)|$(METAKEY)|$(CODENAME)|$(ORIGIN)";
     let targets = output(Command::new("apt-get").args(["indextargets", "--format", format, "Created-By: Packages"]));
     let read = |line: &str| {
-        let (file, path) = line.split_once('|')?;
+        let [file, path, codename, origin] = line.split('|').collect::<Vec<_>>().try_into().ok()?;
+        if !codename.starts_with("bookworm") || !origin.starts_with("Debian") {
+            return None;
+        }
         let (suite, _) = file.split_once(&path.replace('/', "_"))?;
         Some((PathBuf::from(format!("{suite}InRelease")), PathBuf::from(file), path.to_owned()))
     };

@@ -11,12 +11,12 @@ use kletimg::{
     },
 };
 
-use super::apt::{index, kept};
+use super::apt::{bookworm, index, kept};
 use crate::support::parts;
 
 #[test]
 fn what_apt_has_fetched_is_believed_through_our_chain() {
-    let Some(_) = parts::program("apt-get") else { return };
+    let (Some(_), Some(())) = (parts::program("apt-get"), bookworm()) else { return };
     let kept = kept();
     let kept =
         parts::need("apt", (!kept.is_empty()).then_some(kept), "apt has no package lists (run `apt-get update`)");

@@ -44,6 +44,8 @@ pub enum ArchiveError {
     Kind { path: String, kind: &'static str },
     #[error("its file `{path}` is not what its checksum promises")]
     Checksum { path: String },
+    #[error("its file `{path}` has no checksum, without which apk takes a package for broken: build it with abuild")]
+    Unsummed { path: String },
     #[error("its file `{path}` gives a checksum that is none")]
     NoChecksum { path: String },
     #[error("its file `{path}` has the owner or size {value}, which is too large")]
@@ -85,7 +87,7 @@ pub fn entries(archive: impl Read, data: &Blob) -> Result<Vec<ArchiveEntry>, Arc
     Ok(entries)
 }
 
-/// `None` for what apk passes over: files at the top whose names begin with a dot, and `.keep_` files.
+/// `None` for what apk passes over: paths that begin with a dot (`./usr` too), and `.keep_` files.
 fn read<R: Read>(
     entry: &mut tar::Entry<'_, R>,
     extensions: Extensions,
@@ -96,18 +98,15 @@ fn read<R: Read>(
         None => self::text(&entry.path_bytes())?,
     };
     let is_directory = entry.header().entry_type().is_dir();
-    if text.starts_with('.') && !text.starts_with("./") && !text.starts_with("..") {
+    if text.starts_with('.') && !text.starts_with("..") {
         return Ok(None);
     }
     let path = path(&text)?;
     if !is_directory && path.file_name().starts_with(".keep_") && path.file_name().len() > ".keep_".len() {
         return Ok(None);
     }
-    let promised = match extensions.checksum.as_deref().map(Checksum::from_hex) {
-        None => None,
-        Some(Some(checksum)) => Some(checksum),
-        Some(None) => return Err(ArchiveError::NoChecksum { path: text }),
-    };
+    let is_none = || ArchiveError::NoChecksum { path: text.clone() };
+    let promised = extensions.checksum.map(|hex| Checksum::from_hex(&hex).ok_or_else(is_none)).transpose()?;
     let link = match (extensions.link, entry.link_name_bytes()) {
         (Some(link), _) => self::text(&link)?,
         (None, Some(link)) => self::text(&link)?,
@@ -155,12 +154,14 @@ fn node<R: Read>(
         tar::EntryType::Link => return Ok((Node::Hardlink(self::path(&link)?), None)),
         tar::EntryType::Char | tar::EntryType::Block => return refuse("a device"),
         tar::EntryType::Fifo => return refuse("a pipe"),
+        tar::EntryType::GNUSparse => return refuse("a sparse file"),
         _ => return refuse("of a kind that is not known"),
     };
-    if promised.is_some_and(|promised| promised != actual) {
-        return Err(ArchiveError::Checksum { path: path.to_owned() });
+    match promised {
+        Some(promised) if promised == actual => Ok((node, Some(promised))),
+        Some(_) => Err(ArchiveError::Checksum { path: path.to_owned() }),
+        None => Err(ArchiveError::Unsummed { path: path.to_owned() }),
     }
-    Ok((node, promised))
 }
 
 fn checksum(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Checksum> {
@@ -186,7 +187,7 @@ fn checksum(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Checksum> {
 struct Extensions {
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
-    /// Of the file, as the header has it.
+    /// Of the file, in hexadecimal digits.
     checksum: Option<Vec<u8>>,
     xattrs: BTreeMap<String, Vec<u8>>,
 }

@@ -3,8 +3,12 @@
 //! Directories may be brought by any number of packages. A file belongs to one: a package may take it from an earlier one
 //! of the same source, or from one that it `replaces`; of two that replace each other the higher priority has it. Where
 //! apk would warn, carry on and mark the package broken, this is an error.
+//!
+//! Where a package brings a directory that an earlier one has as a link to a directory, its files come to lie where the
+//! link leads ([`Claims::place`]), as they do when apk unpacks them; in the database they keep their names. Two files that
+//! meet in that way are an error, while apk lets the second have the place without a word.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{
     archive::ArchiveEntry,
@@ -12,7 +16,7 @@ use super::{
     index::Package,
     package::VerifiedPackage,
 };
-use crate::base::{Node, TreePath};
+use crate::base::{Node, TreePath, resolve::resolve, tree::InvalidPath};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimError {
@@ -28,6 +32,12 @@ pub enum ClaimError {
     NoLinkTarget { path: TreePath, target: TreePath, package: String },
     #[error("{package} brings `{path}` twice: the package is malformed")]
     Twice { path: TreePath, package: String },
+    #[error(
+        "{second} brings the file `{path}`, which through a link is the file `{other}` of {first}: leave one of them out"
+    )]
+    Meet { path: TreePath, other: TreePath, first: String, second: String },
+    #[error("placing the files of the packages: {0}")]
+    Path(#[from] InvalidPath),
 }
 
 /// A directory as one package brings it, and the files in it that are this package's in the end.
@@ -45,6 +55,15 @@ pub(super) struct Claim<'p> {
     pub(super) entry: &'p ArchiveEntry,
 }
 
+/// A file that several names of one package lead to, as it is after the last of them was unpacked.
+#[derive(Debug)]
+pub(super) struct Inode<'p> {
+    /// The name that decides on the owner.
+    pub(super) owner: &'p ArchiveEntry,
+    pub(super) mode: u32,
+    pub(super) xattrs: BTreeMap<String, Vec<u8>>,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Claims<'p> {
     /// The folders of each package, in the order of its archive.
@@ -52,6 +71,13 @@ pub(super) struct Claims<'p> {
     pub(super) files: BTreeMap<&'p TreePath, Claim<'p>>,
     /// Directories with every package's idea of them, in the order of installation.
     pub(super) directories: BTreeMap<&'p TreePath, Vec<Claim<'p>>>,
+    /// What lies where, by the first that brought a directory and the last that brought a file.
+    here: BTreeMap<TreePath, Claim<'p>>,
+    /// Directories that lie elsewhere than they are named.
+    elsewhere: BTreeMap<&'p TreePath, TreePath>,
+    inodes: Vec<Inode<'p>>,
+    /// The inodes of files with several names, by package and name.
+    names: BTreeMap<(usize, &'p TreePath), usize>,
 }
 
 impl<'p> Claims<'p> {
@@ -60,25 +86,95 @@ impl<'p> Claims<'p> {
         for number in 0..packages.len() {
             claims.unpack(packages, number)?;
         }
-        for (path, file) in &claims.files {
-            if let Some(directory) = claims.directories.get(path).and_then(|directories| directories.first()) {
-                return Err(ClaimError::FileAndDirectory {
-                    path: (*path).clone(),
-                    directory_of: packages[directory.package].title(),
-                    file_of: packages[file.package].title(),
-                });
-            }
-        }
         Ok(claims)
+    }
+
+    /// Where a directory that a package brings is, if that is not where it is named.
+    pub(super) fn led_to(&self, directory: &TreePath) -> Option<&TreePath> {
+        self.elsewhere.get(directory)
+    }
+
+    /// Where a file or link that a package brings comes to lie.
+    pub(super) fn place(&self, path: &TreePath) -> Result<TreePath, InvalidPath> {
+        match path.parent().and_then(|parent| self.elsewhere.get(&parent)) {
+            Some(parent) => parent.join(path.file_name()),
+            None => Ok(path.clone()),
+        }
+    }
+
+    /// The file behind a name, where it has several.
+    pub(super) fn inode(&self, claim: &Claim<'p>) -> Option<&Inode<'p>> {
+        self.names.get(&(claim.package, &claim.entry.path)).map(|inode| &self.inodes[*inode])
+    }
+
+    /// Makes a directory, unless it is there or a link of an earlier package leads to one.
+    fn make(&mut self, packages: &[&'p VerifiedPackage], claim: Claim<'p>) -> Result<(), ClaimError> {
+        let path = &claim.entry.path;
+        let at = self.place(path)?;
+        let at = match self.here.get(&at) {
+            None => {
+                self.here.insert(at.clone(), claim);
+                at
+            }
+            Some(there) if there.entry.node == Node::Directory => at,
+            // apk makes its own links only after it has made its directories.
+            Some(there) => match self.led(&at).filter(|_| there.package != claim.package) {
+                Some(led) => led,
+                None => return Err(mixed(packages, path, claim.package, there.package)),
+            },
+        };
+        if at != *path {
+            self.elsewhere.insert(path, at);
+        }
+        Ok(())
+    }
+
+    /// The directory that a link leads to.
+    fn led(&self, link: &TreePath) -> Option<TreePath> {
+        let node = |path: &TreePath| self.here.get(path).map(|claim| &claim.entry.node);
+        let led = resolve(link.as_str(), node).ok()??;
+        (node(&led) == Some(&Node::Directory)).then_some(led)
+    }
+
+    /// Puts a file or link where it comes to lie.
+    fn put(&mut self, packages: &[&'p VerifiedPackage], claim: Claim<'p>) -> Result<(), ClaimError> {
+        let path = &claim.entry.path;
+        let at = self.place(path)?;
+        match self.here.get(&at) {
+            Some(there) if there.entry.node == Node::Directory => {
+                return Err(mixed(packages, path, there.package, claim.package));
+            }
+            Some(there) if there.entry.path != *path => {
+                let (first, second) = (packages[there.package].title(), packages[claim.package].title());
+                let (path, other) = (path.clone(), there.entry.path.clone());
+                return Err(ClaimError::Meet { path, other, first, second });
+            }
+            _ => {}
+        }
+        self.here.insert(at, claim);
+        Ok(())
+    }
+
+    /// Notes one more name of a file of the same package.
+    fn link(&mut self, package: usize, file: &'p ArchiveEntry, name: &'p ArchiveEntry) {
+        let next = self.inodes.len();
+        let inode = *self.names.entry((package, &file.path)).or_insert(next);
+        if inode == next {
+            self.inodes.push(Inode { owner: file, mode: file.mode, xattrs: file.xattrs.clone() });
+        }
+        self.names.insert((package, &name.path), inode);
+        self.inodes[inode].become_as(name);
     }
 
     fn unpack(&mut self, packages: &[&'p VerifiedPackage], number: usize) -> Result<(), ClaimError> {
         let package = packages[number];
         let mut folders: Vec<Folder<'p>> = Vec::new();
         let mut by_path: BTreeMap<Option<&TreePath>, usize> = BTreeMap::new();
-        let mut own = BTreeSet::new();
+        let mut own = BTreeMap::new();
         for entry in &package.entries {
+            let claim = Claim { package: number, entry };
             if entry.node == Node::Directory {
+                self.make(packages, claim)?;
                 let next = folders.len();
                 let at = *by_path.entry(Some(&entry.path)).or_insert(next);
                 if at == next {
@@ -100,16 +196,20 @@ impl<'p> Claims<'p> {
                 }
             };
             if let Node::Hardlink(target) = &entry.node
-                && !own.contains(target)
+                && !own.contains_key(target)
             {
                 let (path, target) = (entry.path.clone(), target.clone());
                 return Err(ClaimError::NoLinkTarget { path, target, package: package.title() });
             }
-            if !own.insert(&entry.path) {
+            if own.insert(&entry.path, entry).is_some() {
                 return Err(ClaimError::Twice { path: entry.path.clone(), package: package.title() });
             }
             if self.may_take(packages, number, &entry.path)? {
+                self.put(packages, claim)?;
                 folders[at].files.push(entry);
+                if let Node::Hardlink(target) = &entry.node {
+                    self.link(number, own[target], entry);
+                }
             }
         }
         self.claim(number, folders);
@@ -150,6 +250,27 @@ impl<'p> Claims<'p> {
         }
         self.folders.push(folders);
     }
+}
+
+impl<'p> Inode<'p> {
+    /// What unpacking one more name does to the file: apk gives it the owner of that name, for which Linux takes set-ID
+    /// bits and capabilities away, and makes up for that only where the name itself has some.
+    fn become_as(&mut self, name: &'p ArchiveEntry) {
+        self.owner = name;
+        if name.mode & 0o7000 != 0 {
+            self.mode = name.mode;
+        } else {
+            let group_executes = self.mode & 0o010 != 0;
+            self.mode &= if group_executes { !0o6000 } else { !0o4000 };
+        }
+        self.xattrs.remove("security.capability");
+        self.xattrs.extend(name.xattrs.clone());
+    }
+}
+
+fn mixed(packages: &[&VerifiedPackage], path: &TreePath, directory: usize, file: usize) -> ClaimError {
+    let (directory_of, file_of) = (packages[directory].title(), packages[file].title());
+    ClaimError::FileAndDirectory { path: path.clone(), directory_of, file_of }
 }
 
 /// With what priority `package` replaces `other`, if it does.

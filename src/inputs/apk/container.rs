@@ -21,6 +21,8 @@ use super::signature::Signature;
 pub enum ContainerError {
     #[error("unpacking {what}: {source}")]
     Unpack { what: &'static str, source: io::Error },
+    #[error("it does not begin as a gzip archive does, or ends too early: {0}")]
+    NotGzip(#[source] io::Error),
     #[error("unpacking {what}: more than {limit} bytes come out")]
     TooLarge { what: &'static str, limit: u64 },
     #[error("the archive ends before {what}")]
@@ -49,7 +51,7 @@ pub fn signatures<R: BufRead>(read: impl Fn(u64) -> io::Result<R>) -> Result<(Ve
     let unpack = |source| ContainerError::Unpack { what: WHAT, source };
     let (mut signatures, mut position) = (Vec::new(), 0);
     for _ in 0..MAX_SIGNATURES {
-        if !begins_with_signature(read(position).map_err(unpack)?) {
+        if !begins_with_signature(read(position).map_err(unpack)?).map_err(ContainerError::NotGzip)? {
             break;
         }
         let (tar, length) = member(read(position).map_err(unpack)?, WHAT, MAX_SIGNATURE)?;
@@ -61,10 +63,11 @@ pub fn signatures<R: BufRead>(read: impl Fn(u64) -> io::Result<R>) -> Result<(Ve
     Ok((signatures, position))
 }
 
-fn begins_with_signature(source: impl BufRead) -> bool {
+fn begins_with_signature(source: impl BufRead) -> io::Result<bool> {
     const PREFIX: &[u8] = b".SIGN.";
     let mut name = [0; PREFIX.len()];
-    GzDecoder::new(source).read_exact(&mut name).is_ok() && name == PREFIX
+    GzDecoder::new(source).read_exact(&mut name)?;
+    Ok(name == PREFIX)
 }
 
 /// Unpacks the one gzip member that `source` begins with. Gives what comes out and the member's compressed length.

@@ -35,7 +35,7 @@ pub(super) fn installed(packages: &[&VerifiedPackage], claims: &Claims<'_>, owne
         if let Some(tag) = &package.tag {
             line(&mut text, 's', tag);
         }
-        let checksums = package.entries.iter().map(|entry| (&entry.path, entry.checksum)).collect();
+        let checksums = checksums(&package.entries);
         for folder in folders {
             files(&mut text, folder, owners, &checksums);
         }
@@ -95,6 +95,19 @@ fn replaces(text: &mut String, package: &VerifiedPackage) {
     }
 }
 
+/// The checksum of every path. Another name of a file, which comes after it, has that file's.
+fn checksums(entries: &[ArchiveEntry]) -> BTreeMap<&TreePath, Option<Checksum>> {
+    let mut checksums = BTreeMap::new();
+    for entry in entries {
+        let checksum = match &entry.node {
+            Node::Hardlink(target) => checksums.get(target).copied().flatten(),
+            _ => entry.checksum,
+        };
+        checksums.insert(&entry.path, checksum);
+    }
+    checksums
+}
+
 fn files(text: &mut String, folder: &Folder<'_>, owners: &Owners, checksums: &BTreeMap<&TreePath, Option<Checksum>>) {
     line(text, 'F', folder.entry.map_or("", |entry| entry.path.as_str()));
     if let Some(entry) = folder.entry {
@@ -103,12 +116,7 @@ fn files(text: &mut String, folder: &Folder<'_>, owners: &Owners, checksums: &BT
     for entry in &folder.files {
         line(text, 'R', entry.path.file_name());
         access(text, 'a', entry, owners, 0o644);
-        // Another name of a file has that file's checksum.
-        let checksum = match &entry.node {
-            Node::Hardlink(target) => checksums.get(target).copied().flatten(),
-            _ => entry.checksum,
-        };
-        if let Some(checksum) = checksum {
+        if let Some(checksum) = checksums.get(&entry.path).copied().flatten() {
             line(text, 'Z', checksum);
         }
     }

@@ -1,15 +1,17 @@
 //! The root file system that `apk add` would leave, as a tree, without running anything.
 //!
 //! Files, links and directories come from the packages; apk's records are written beside them, so that apk can go on
-//! where we ended. What the scripts of Alpine's base would do is done here: the applets of busybox are linked from its list,
-//! `etc/shadow` is closed to the world. Scripts that nothing is done for are named in [`Installed::undeclared`].
+//! where we ended. What the scripts of Alpine's base would do is done here ([`super::applets`]: the links to the applets of
+//! busybox), and `etc/shadow` is closed to the world. Scripts that nothing is done for are named in
+//! [`Installed::undeclared`].
 //! The result can be had as one tree, or cut into the layers that images share.
 //! `var/cache/apk` stays empty and device nodes are not made: a container runtime brings its own `dev`.
 
-use std::io;
+use std::{collections::BTreeSet, io};
 
 use super::{
     accounts::{AccountError, AccountFiles, Owners},
+    applets::Linked,
     claims::{Claim, ClaimError, Claims},
     database,
     index::Package,
@@ -19,7 +21,7 @@ use super::{
     signature::Keyring,
 };
 use crate::{
-    base::{Accounts, Content, Entry, Node, Tree, TreePath, User, tree::InvalidPath},
+    base::{Accounts, Content, Entry, Node, Tree, TreePath, User, resolve::resolve, tree::InvalidPath},
     inputs::store::{Store, StoreError},
 };
 
@@ -74,6 +76,11 @@ pub enum InstallError {
         "the base gives its user `{user}` the home `{path}`, which is no directory in its packages: name another one"
     )]
     Home { user: String, path: TreePath },
+    #[error(
+        "`{path}` cannot be made: a part of it is a file or a link that leads in a circle in the packages; leave out \
+         what brings that"
+    )]
+    Way { path: TreePath },
     #[error("reading {path} of the packages: {source}")]
     Read { path: &'static str, source: io::Error },
     #[error(
@@ -86,14 +93,23 @@ pub enum InstallError {
 
 /// Puts verified packages together, in the order in which they were resolved.
 pub fn install(store: &Store, packages: &[VerifiedPackage], setup: &Setup<'_>) -> Result<Installed, InstallError> {
+    whole(store, packages, setup).map(|(installed, _)| installed)
+}
+
+/// The whole tree, and where in it the files of [`RECORDS`] are.
+fn whole(
+    store: &Store,
+    packages: &[VerifiedPackage],
+    setup: &Setup<'_>,
+) -> Result<(Installed, BTreeSet<TreePath>), InstallError> {
     let packages: Vec<_> = packages.iter().collect();
     let claims = Claims::new(&packages)?;
     let accounts = account_files(store, &claims)?.with(setup.accounts)?;
     let owners = Owners::new(&accounts);
-    let mut writer = Writer::new(store, &packages, &claims, &owners);
-    let undeclared = writer.files(setup, &packages, &accounts)?;
-    writer.records(setup, &packages, &claims, &owners)?;
-    Ok(Installed { tree: writer.tree, undeclared })
+    let mut writer = Writer::new(store, &packages, &claims, &owners)?;
+    let undeclared = writer.files(setup, &packages, &claims, &accounts)?;
+    let records = writer.records(setup, &packages, &claims, &owners)?;
+    Ok((Installed { tree: writer.tree, undeclared }, records))
 }
 
 /// Puts verified packages together as [`install`] does, and takes the result apart by the packages that are of the base.
@@ -106,22 +122,36 @@ pub fn install_in_layers(
     setup: &Setup<'_>,
     is_base: impl Fn(Package<'_>) -> bool,
 ) -> Result<InstalledLayers, InstallError> {
-    let Installed { tree, undeclared } = install(store, packages, setup)?;
+    let (Installed { tree, undeclared }, records) = whole(store, packages, setup)?;
     let of_base: Vec<_> = packages.iter().filter(|package| is_base(package.package())).collect();
-    let claims = Claims::new(&of_base)?;
-    let accounts = account_files(store, &claims)?.with(setup.accounts)?;
-    let owners = Owners::new(&accounts);
-    let mut writer = Writer::new(store, &of_base, &claims, &owners);
-    writer.files(setup, &of_base, &accounts)?;
-    let mut layers = InstalledLayers { base: writer.tree, additional: Tree::new(), records: Tree::new(), undeclared };
+    let base = base_layer(store, &of_base, setup)?;
+    let mut layers = InstalledLayers { base, additional: Tree::new(), records: Tree::new(), undeclared };
     for (path, entry) in tree.entries {
-        if RECORDS.contains(&path.as_str()) {
+        if records.contains(&path) {
             layers.records.insert(path, entry);
         } else if layers.base.get(&path) != Some(&entry) {
             layers.additional.insert(path, entry);
         }
     }
     Ok(layers)
+}
+
+/// The tree of the base packages alone, without records.
+fn base_layer(store: &Store, packages: &[&VerifiedPackage], setup: &Setup<'_>) -> Result<Tree, InstallError> {
+    let claims = Claims::new(packages)?;
+    let own = account_files(store, &claims)?;
+    // Accounts that need groups or users of the other packages come with those. That all of them are right was found
+    // when the whole was made.
+    let none = Accounts::default();
+    let (accounts, added) = match own.clone().with(setup.accounts) {
+        Ok(accounts) => (accounts, setup.accounts),
+        Err(_) => (own, &none),
+    };
+    let setup = Setup { accounts: added, ..setup.clone() };
+    let owners = Owners::new(&accounts);
+    let mut writer = Writer::new(store, packages, &claims, &owners)?;
+    writer.files(&setup, packages, &claims, &accounts)?;
+    Ok(writer.tree)
 }
 
 /// The files of the packages that hold accounts.
@@ -143,7 +173,7 @@ const SHADOW: &str = "etc/shadow";
 /// Lists of accounts and applets have some kilobytes.
 const MAX_LIST: u64 = 1 << 20;
 
-fn read_list(store: &Store, content: &Content, path: &'static str) -> Result<String, InstallError> {
+pub(super) fn read_list(store: &Store, content: &Content, path: &'static str) -> Result<String, InstallError> {
     if content.size > MAX_LIST {
         return Err(InstallError::TooLarge { path, size: content.size });
     }
@@ -169,9 +199,13 @@ fn directory(claims: &[Claim<'_>], owners: &Owners) -> Entry {
     result.unwrap_or_else(Entry::directory)
 }
 
-fn file_entry(packages: &[&VerifiedPackage], claims: &Claims<'_>, claim: &Claim<'_>, owners: &Owners) -> Entry {
+fn file_entry(
+    packages: &[&VerifiedPackage],
+    claims: &Claims<'_>,
+    claim: &Claim<'_>,
+    owners: &Owners,
+) -> Result<Entry, InvalidPath> {
     let entry = claim.entry;
-    let (uid, gid) = owners.of(entry);
     let mut node = &entry.node;
     // A name whose file another package has taken keeps the bytes it was packed with.
     while let Node::Hardlink(target) = node
@@ -181,61 +215,94 @@ fn file_entry(packages: &[&VerifiedPackage], claims: &Claims<'_>, claim: &Claim<
     {
         node = &original.node;
     }
-    Entry { mode: entry.mode, uid, gid, xattrs: entry.xattrs.clone(), node: node.clone() }
+    let node = match node {
+        Node::Hardlink(target) => Node::Hardlink(claims.place(target)?),
+        node => node.clone(),
+    };
+    let (owner, mode, xattrs) = match claims.inode(claim) {
+        Some(inode) => (inode.owner, inode.mode, &inode.xattrs),
+        None => (entry, entry.mode, &entry.xattrs),
+    };
+    let (uid, gid) = owners.of(owner);
+    Ok(Entry { mode, uid, gid, xattrs: xattrs.clone(), node })
 }
 
-/// The scripts of an installation that nothing here makes up for.
-fn undeclared(packages: &[&VerifiedPackage], tree: &Tree, applets: &str) -> Vec<UndeclaredScript> {
-    let has = |path: &str| TreePath::new(path).is_ok_and(|path| tree.get(&path).is_some());
-    let linked = !applets.is_empty() || has(&format!("{APPLET_LISTS}/busybox"));
-    let mut undeclared = Vec::new();
+/// The scripts of an installation, the triggers only where a folder wakes them. All folders count when everything is new.
+fn running<'p>(
+    packages: &[&'p VerifiedPackage],
+    claims: &Claims<'_>,
+    tree: &Tree,
+) -> Vec<(&'p VerifiedPackage, Phase)> {
+    let named = claims.directories.keys().copied();
+    let made = tree.iter().filter(|(_, entry)| entry.node == Node::Directory).map(|(path, _)| path);
+    let folders: BTreeSet<String> = named.chain(made).map(|path| format!("/{path}")).collect();
+    let wakes = |pattern: &String| folders.iter().any(|folder| pattern_matches(pattern, folder));
+    let is_triggered = |package: &VerifiedPackage| package.info.triggers.iter().any(wakes);
+    let mut running = Vec::new();
     for package in packages {
         for (phase, _) in &package.scripts {
-            let runs = phase.is_of_installation() && (*phase != Phase::Trigger || is_triggered(package, tree));
-            let done = match (package.package().name(), phase) {
-                // The group `shadow` is in alpine-baselayout-data's own etc/group.
-                ("alpine-baselayout", Phase::PreInstall | Phase::PostInstall) => true,
-                ("busybox", Phase::PostInstall) => linked,
-                // The trigger also installs what bbsuid lists inside of itself, and runs depmod where there are modules.
-                ("busybox", Phase::Trigger) => linked && !has("bin/bbsuid"),
-                _ => false,
-            };
-            if runs && !done {
-                let (name, package) = (package.package().name().to_owned(), package.title());
-                undeclared.push(UndeclaredScript { package, name, phase: *phase });
+            if phase.is_of_installation() && (*phase != Phase::Trigger || is_triggered(package)) {
+                running.push((*package, *phase));
             }
         }
     }
+    running
+}
+
+/// Those of the scripts that nothing here makes up for.
+fn undeclared(running: &[(&VerifiedPackage, Phase)], linked: Linked) -> Vec<UndeclaredScript> {
+    let is_done = |package: &VerifiedPackage, phase| match (package.package().name(), phase) {
+        // The group `shadow` is in alpine-baselayout-data's own etc/group.
+        (BASELAYOUT, Phase::PreInstall | Phase::PostInstall) => true,
+        ("busybox", Phase::PostInstall) => linked.busybox,
+        ("busybox", Phase::Trigger) => linked.is_all(),
+        _ => false,
+    };
+    let left = running.iter().filter(|(package, phase)| !is_done(package, *phase));
+    let mut undeclared: Vec<_> = left
+        .map(|(package, phase)| {
+            let (name, package) = (package.package().name().to_owned(), package.title());
+            UndeclaredScript { package, name, phase: *phase }
+        })
+        .collect();
     undeclared.sort();
     undeclared
 }
 
-/// Whether a folder of the tree wakes the package. All folders count when everything is new.
-fn is_triggered(package: &VerifiedPackage, tree: &Tree) -> bool {
-    let folders = || tree.iter().filter(|(_, entry)| entry.node == Node::Directory);
-    let wakes = |pattern: &String| folders().any(|(path, _)| pattern_matches(pattern, &format!("/{path}")));
-    package.info.triggers.iter().any(wakes)
-}
+const BASELAYOUT: &str = "alpine-baselayout";
 
-/// Where the packages of busybox list the paths of their applets.
-const APPLET_LISTS: &str = "etc/busybox-paths.d";
-
-struct Writer<'a> {
-    store: &'a Store,
-    tree: Tree,
+pub(super) struct Writer<'a> {
+    pub(super) store: &'a Store,
+    pub(super) tree: Tree,
 }
 
 impl<'a> Writer<'a> {
     /// Begins with what the packages bring.
-    fn new(store: &'a Store, packages: &[&VerifiedPackage], claims: &Claims<'_>, owners: &Owners) -> Self {
+    fn new(
+        store: &'a Store,
+        packages: &[&VerifiedPackage],
+        claims: &Claims<'_>,
+        owners: &Owners,
+    ) -> Result<Self, InstallError> {
         let mut tree = Tree::new();
+        let mut led = Vec::new();
         for (path, directories) in &claims.directories {
-            tree.insert((*path).clone(), directory(directories, owners));
+            let directory = directory(directories, owners);
+            match claims.led_to(path) {
+                Some(at) => led.push((at.clone(), directory)),
+                None => {
+                    tree.insert((*path).clone(), directory);
+                }
+            }
+        }
+        // Under another name a directory is only made, never changed.
+        for (at, directory) in led {
+            tree.entries.entry(at).or_insert(directory);
         }
         for (path, file) in &claims.files {
-            tree.insert((*path).clone(), file_entry(packages, claims, file, owners));
+            tree.insert(claims.place(path)?, file_entry(packages, claims, file, owners)?);
         }
-        Self { store, tree }
+        Ok(Self { store, tree })
     }
 
     /// Adds all but apk's records. Gives the scripts that nothing is done for.
@@ -243,12 +310,13 @@ impl<'a> Writer<'a> {
         &mut self,
         setup: &Setup<'_>,
         packages: &[&VerifiedPackage],
+        claims: &Claims<'_>,
         accounts: &AccountFiles,
     ) -> Result<Vec<UndeclaredScript>, InstallError> {
         self.skeleton()?;
         self.configuration(setup)?;
-        let undeclared = undeclared(packages, &self.tree, setup.applets);
-        self.applets(setup.applets)?;
+        let running = running(packages, claims, &self.tree);
+        let linked = self.applets(setup.applets)?;
         let owners = Owners::new(accounts);
         if !setup.accounts.is_empty() {
             self.accounts(accounts)?;
@@ -256,24 +324,32 @@ impl<'a> Writer<'a> {
         for user in setup.accounts.users.iter().filter(|user| user.create_home) {
             self.home(user, &owners)?;
         }
-        self.close_shadow(&owners)?;
-        Ok(undeclared)
+        let is_baselayouts = |(package, phase): &(&VerifiedPackage, Phase)| {
+            package.package().name() == BASELAYOUT && *phase == Phase::PostInstall
+        };
+        if running.iter().any(is_baselayouts) {
+            self.close_shadow(&owners)?;
+        }
+        Ok(undeclared(&running, linked))
     }
 
-    /// Adds the files of [`RECORDS`].
+    /// Adds the files of [`RECORDS`], and tells where they came to lie.
     fn records(
         &mut self,
         setup: &Setup<'_>,
         packages: &[&VerifiedPackage],
         claims: &Claims<'_>,
         owners: &Owners,
-    ) -> Result<(), InstallError> {
+    ) -> Result<BTreeSet<TreePath>, InstallError> {
         let installed = database::installed(packages, claims, owners, setup.arch);
         let [world, list, scripts, triggers] = RECORDS;
-        self.text(world, setup.world.to_string().as_bytes())?;
-        self.text(list, installed.as_bytes())?;
-        self.text(scripts, &database::scripts(packages))?;
-        self.text(triggers, database::triggers(packages).as_bytes())
+        let (scripts_tar, triggers_list) = (database::scripts(packages), database::triggers(packages));
+        Ok(BTreeSet::from([
+            self.text(world, setup.world.to_string().as_bytes())?,
+            self.text(list, installed.as_bytes())?,
+            self.text(scripts, &scripts_tar)?,
+            self.text(triggers, triggers_list.as_bytes())?,
+        ]))
     }
 
     /// The directories that `apk add --initdb` begins with.
@@ -291,14 +367,25 @@ impl<'a> Writer<'a> {
             ("lib/apk", 0o755),
         ];
         for (path, mode) in FOLDERS {
-            let path = TreePath::new(path)?;
+            let path = self.place(&TreePath::new(path)?)?;
             self.parents(&path);
             self.tree.entries.entry(path).or_insert_with(|| Entry::new(mode, Node::Directory));
         }
         Ok(())
     }
 
-    fn parents(&mut self, path: &TreePath) {
+    /// Where a path is when the links above it are followed.
+    pub(super) fn place(&self, path: &TreePath) -> Result<TreePath, InstallError> {
+        let Some(parent) = path.parent() else { return Ok(path.clone()) };
+        let node = |path: &TreePath| self.tree.get(path).map(|entry| &entry.node);
+        match resolve(parent.as_str(), node) {
+            Ok(Some(parent)) => Ok(parent.join(path.file_name())?),
+            Ok(None) => Ok(TreePath::new(path.file_name())?),
+            Err(_) => Err(InstallError::Way { path: path.clone() }),
+        }
+    }
+
+    pub(super) fn parents(&mut self, path: &TreePath) {
         let mut parent = path.parent();
         while let Some(path) = parent {
             parent = path.parent();
@@ -306,12 +393,13 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn text(&mut self, path: &str, bytes: &[u8]) -> Result<(), InstallError> {
-        let path = TreePath::new(path)?;
+    /// Writes a file, and tells where it came to lie.
+    fn text(&mut self, path: &str, bytes: &[u8]) -> Result<TreePath, InstallError> {
+        let path = self.place(&TreePath::new(path)?)?;
         self.parents(&path);
         let content = Content::whole(self.store.put(bytes)?);
-        self.tree.insert(path, Entry::new(0o644, Node::File(content)));
-        Ok(())
+        self.tree.insert(path.clone(), Entry::new(0o644, Node::File(content)));
+        Ok(path)
     }
 
     fn configuration(&mut self, setup: &Setup<'_>) -> Result<(), InstallError> {
@@ -321,50 +409,22 @@ impl<'a> Writer<'a> {
         for (name, pem) in setup.keys.iter() {
             let path = format!("etc/apk/keys/{name}");
             // alpine-keys may have brought it.
-            if self.tree.get(&TreePath::new(&path)?).is_none() {
+            if self.tree.get(&self.place(&TreePath::new(&path)?)?).is_none() {
                 self.text(&path, pem.as_bytes())?;
             }
         }
         Ok(())
     }
 
-    /// The links that `busybox --install -s` makes, and those of its sisters: to every applet whose path is free.
-    fn applets(&mut self, fallback: &str) -> Result<(), InstallError> {
-        for program in ["busybox-extras", "busybox"] {
-            let binary = TreePath::new(&format!("bin/{program}"))?;
-            if self.tree.get(&binary).is_none() {
-                continue;
-            }
-            let list = match self.applet_list(program)? {
-                Some(list) => list,
-                None if program == "busybox" => fallback.to_owned(),
-                None => continue,
-            };
-            for line in list.lines().filter(|line| !line.is_empty()) {
-                let path = TreePath::new(line)?;
-                self.parents(&path);
-                self.tree.entries.entry(path).or_insert_with(|| Entry::symlink(format!("/{binary}")));
-            }
-        }
-        Ok(())
-    }
-
-    fn applet_list(&self, program: &str) -> Result<Option<String>, InstallError> {
-        let path = TreePath::new(&format!("{APPLET_LISTS}/{program}"))?;
-        match self.tree.get(&path).map(|entry| &entry.node) {
-            Some(Node::File(content)) => read_list(self.store, content, APPLET_LISTS).map(Some),
-            _ => Ok(None),
-        }
-    }
-
     /// The files of the packages with the accounts that the base adds. Their modes and owners stay.
     fn accounts(&mut self, accounts: &AccountFiles) -> Result<(), InstallError> {
         let AccountFiles { passwd, group, shadow } = accounts;
-        for (path, text) in [(PASSWD, passwd), (GROUP, group), (SHADOW, shadow)] {
-            let packaged = self.tree.get(&TreePath::new(path)?).cloned();
-            self.text(path, text.as_bytes())?;
-            if let (Some(packaged), Some(entry)) = (packaged, self.tree.entries.get_mut(&TreePath::new(path)?)) {
-                (entry.mode, entry.uid, entry.gid) = (packaged.mode, packaged.uid, packaged.gid);
+        for (path, text, usual) in [(PASSWD, passwd, 0o644), (GROUP, group, 0o644), (SHADOW, shadow, 0o640)] {
+            let packaged = self.tree.get(&self.place(&TreePath::new(path)?)?).cloned();
+            let path = self.text(path, text.as_bytes())?;
+            if let Some(entry) = self.tree.entries.get_mut(&path) {
+                let packaged = packaged.map_or((usual, 0, 0), |packaged| (packaged.mode, packaged.uid, packaged.gid));
+                (entry.mode, entry.uid, entry.gid) = packaged;
             }
         }
         Ok(())
@@ -372,7 +432,7 @@ impl<'a> Writer<'a> {
 
     /// What `adduser` makes of a home, also of one that a package brings.
     fn home(&mut self, user: &User, owners: &Owners) -> Result<(), InstallError> {
-        let path = TreePath::new(&user.home)?;
+        let path = self.place(&TreePath::new(&user.home)?)?;
         if let Some(Entry { node: Node::File(_) | Node::Symlink(_) | Node::Hardlink(_), .. }) = self.tree.get(&path) {
             return Err(InstallError::Home { user: user.name.clone(), path });
         }
@@ -385,7 +445,8 @@ impl<'a> Writer<'a> {
     /// What alpine-baselayout does after its installation: `chown root:shadow`, `chmod 640`.
     fn close_shadow(&mut self, owners: &Owners) -> Result<(), InstallError> {
         let gid = owners.group("shadow").unwrap_or(0);
-        if let Some(entry) = self.tree.entries.get_mut(&TreePath::new(SHADOW)?) {
+        let path = self.place(&TreePath::new(SHADOW)?)?;
+        if let Some(entry) = self.tree.entries.get_mut(&path) {
             (entry.mode, entry.uid, entry.gid) = (0o640, 0, gid);
         }
         Ok(())

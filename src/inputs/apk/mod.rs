@@ -12,6 +12,7 @@
 //! every decision; comments say which of its files a rule is from.
 
 mod accounts;
+mod applets;
 pub mod archive;
 pub mod checksum;
 pub mod claims;

@@ -44,7 +44,7 @@ impl Phase {
     }
 
     /// Whether the script would run when a package is installed into an empty root.
-    pub(super) const fn is_of_installation(self) -> bool {
+    pub const fn is_of_installation(self) -> bool {
         matches!(self, Self::PreInstall | Self::PostInstall | Self::Trigger)
     }
 }

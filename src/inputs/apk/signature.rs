@@ -76,6 +76,11 @@ impl Keyring {
         }
         let der = pem_body(pem).ok_or_else(|| invalid("not in PEM with `BEGIN PUBLIC KEY`"))?;
         let pkcs1 = rsa_public_key(&der).ok_or_else(|| invalid("not an RSA key"))?.to_vec();
+        match modulus_bits(&pkcs1).ok_or_else(|| invalid("not an RSA key"))? {
+            0..2048 => return Err(invalid("an RSA key of fewer than 2048 bits, which others may break")),
+            2048..=8192 => {}
+            _ => return Err(invalid("an RSA key of more than 8192 bits, which is not supported")),
+        }
         self.keys.insert(name.to_owned(), Key { pem: pem.to_owned(), pkcs1 });
         Ok(())
     }
@@ -144,6 +149,15 @@ fn rsa_public_key(der: &[u8]) -> Option<&[u8]> {
     (after.is_empty() && end.is_empty() && algorithm == RSA && *unused == 0).then_some(key)
 }
 
+/// The length of an `RSAPublicKey`'s modulus, as the verifier counts it: in whole bytes.
+fn modulus_bits(pkcs1: &[u8]) -> Option<usize> {
+    const SEQUENCE: u8 = 0x30;
+    const INTEGER: u8 = 0x02;
+    let (numbers, _) = element(pkcs1, SEQUENCE)?;
+    let (modulus, _) = element(numbers, INTEGER)?;
+    Some(8 * modulus.iter().skip_while(|byte| **byte == 0).count())
+}
+
 /// The content of a DER element with this tag, and what follows it.
 fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (first, rest) = der.split_first()?;
@@ -164,6 +178,7 @@ mod tests {
     use super::*;
 
     const PEM: &str = include_str!("../../../test/apk/key.rsa.pub");
+    const SHORT: &str = "-----BEGIN PUBLIC KEY-----\nMIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDGDA2bkENZ2xOW/mHuzFTWmr/m\n3ytGivFxKuBjDiYufCmJggiCHNu7roUS+sGsYvuYeqKl8Hks+SfW4NsbSPZF0B7y\novugaVOKx4du8ZBEm51mMjlv/+eSUyEwdks9TgggUEN0efeNqv6pUR76qzTiaiVs\nVyrl8oON4BIxncf9FwIDAQAB\n-----END PUBLIC KEY-----\n";
     /// Of `signed text`, with SHA-1, by OpenSSL with the key beside the public one.
     const SIGNATURE: &str = "RdWyi7QnVM/zb2kewJzXWi+IOxwiItAbdFUCw9ve4S+b/GUXkb191AGovcEfQnHHy9/4zc86wxhZ3Cnllfw2kJP6J+oPOvScZGbyXCA11OKhAwrPp/a97k0G34ggoH13wvNBhVBXD4ND8fsPO2nlmNznKPYlEPjkmrn9682BZ84nhLjjeuNNDl4vsb/GknwiFbH71+Ia6mAM28l5awLsX0Mpp0ZXvtc+0MOiXsacd9Bxlxx4jNTGWi/MBw/qr60ObFZrNVxviqCcKWgOs68L28krLAp6mjwNUlePNPrYTqYF/G3tkm6Njp4qatuYUH85zezH48uWZrtNLG3nCiFl4A==";
 
@@ -195,6 +210,8 @@ mod tests {
         for pem in ["", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", &PEM.replace("MIIB", "MIIC")] {
             assert!(Keyring::new().add("a.rsa.pub", pem).is_err(), "{pem}");
         }
+        let error = Keyring::new().add("a.rsa.pub", SHORT).unwrap_err().to_string();
+        assert!(error.contains("fewer than 2048 bits"), "{error}");
         for name in ["", "../a", "a/b", ".a", "a\n"] {
             assert!(Keyring::new().add(name, PEM).is_err(), "{name}");
         }

@@ -69,11 +69,13 @@ pub enum PackageError {
     Lacks { package: String, field: &'static str },
     #[error("reading the package {package}: its SHA256: {source}")]
     Digest { package: String, source: NotADigest },
-    #[error("reading the package {package}: `{value}` is no number of bytes")]
+    #[error("reading the package {package}: {value:?} is no number of bytes")]
     Size { package: String, value: String },
     #[error("reading the package {package}: its path `{path}` leaves the mirror")]
     Path { package: String, path: String },
-    #[error("reading a package: `{0}` is no package's name")]
+    #[error("reading the package {package}: its {field} {value:?} is not one word")]
+    NotAWord { package: String, field: &'static str, value: String },
+    #[error("reading a package: {0:?} is no package's name")]
     Name(String),
 }
 
@@ -193,6 +195,13 @@ impl<'a> Package<'a> {
         if self.architecture.is_empty() {
             return lacks("Architecture");
         }
+        // They become parts of URLs, of messages and of dpkg's record, each in one line.
+        let is_word = |value: &str| !value.contains(|c: char| c.is_whitespace() || c.is_control());
+        let words = [("Version", self.version), ("Architecture", self.architecture), ("Filename", self.filename)];
+        if let Some((field, value)) = words.into_iter().find(|(_, value)| !is_word(value)) {
+            let value = value.chars().take(200).collect();
+            return Err(PackageError::NotAWord { package: self.name.to_owned(), field, value });
+        }
         if self.filename.starts_with('/') || self.filename.split('/').any(|part| part == "..") {
             return Err(PackageError::Path { package: self.name.to_owned(), path: self.filename.to_owned() });
         }
@@ -249,6 +258,9 @@ mod tests {
             (&format!("{good}Filename: /b.deb\n"), "leaves"),
             ("Package: ../b\nVersion: 1\nArchitecture: all\n", "name"),
             ("Package: b\nVersion 1\nArchitecture: all\n", "line"),
+            ("Package: b\nVersion: 1\n 2\nArchitecture: all\n", "not one word"),
+            ("Package: b\nVersion: 1\x1b[31m\nArchitecture: all\n", "not one word"),
+            (&format!("{good}Filename: pool/b\n c.deb\n"), "not one word"),
         ] {
             let error = parse(bad).unwrap_err().to_string();
             assert!(error.contains(reason), "{bad}: {error}");

@@ -125,7 +125,8 @@ impl Release {
             fields.entry(name.to_ascii_lowercase()).or_insert(value);
         }
         let get = |name: &'static str| fields.get(&name.to_ascii_lowercase()).copied();
-        let text = |name| get(name).unwrap_or_default().to_owned();
+        // Names stand in messages: one line of each is enough.
+        let text = |name| get(name).unwrap_or_default().lines().next().unwrap_or_default().to_owned();
         let words = |name| get(name).unwrap_or_default().split_ascii_whitespace().map(str::to_owned).collect();
         let yes = |name| get(name) == Some("yes");
         Ok(Self {

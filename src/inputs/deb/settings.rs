@@ -1,4 +1,4 @@
-//! What else the machine's apt is told: proxies, whether dates count, and logins (apt.conf(5), apt_auth.conf(5)).
+//! What else the machine's apt is told: proxies, whether dates count, and logins (apt.conf(5), `apt_auth.conf(5)`).
 //!
 //! Only what decides whether a mirror can be reached and believed is read; everything else is none of our business. What
 //! cannot be understood is passed over, as it would be for a key that we do not know.
@@ -90,7 +90,7 @@ impl Settings {
 /// The texts of the files in a folder, in the order of their names, and of one file behind them.
 fn texts(folder: &Path, parts: &str, main: &str) -> Result<Vec<String>, FileError> {
     let parts = folder.join(parts);
-    let is_part = |name: &String| !name.contains('.') || name.ends_with(".conf");
+    let is_part = |name: &String| Path::new(name).extension().is_none_or(|extension| extension == "conf");
     let named = files::names(&parts)?.into_iter().filter(is_part).map(|name| parts.join(name));
     let there = named.chain([folder.join(main)]).filter(|path| files::size(path).is_some());
     there.map(|path| files::read_text(&path, LARGEST)).collect()
@@ -116,8 +116,9 @@ fn parse(text: &str) -> Vec<(String, String)> {
             }
             Token::End => {
                 if let [name, value] = words.as_slice() {
-                    let scope = scopes.iter().map(|scope| format!("{scope}::")).collect::<String>();
-                    values.push((scope + &name.to_ascii_lowercase(), value.clone()));
+                    let name = name.to_ascii_lowercase();
+                    let parts: Vec<&str> = scopes.iter().map(String::as_str).chain([name.as_str()]).collect();
+                    values.push((parts.join("::"), value.clone()));
                 }
                 words.clear();
             }

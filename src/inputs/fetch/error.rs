@@ -108,9 +108,13 @@ fn places(tried: &[Tried]) -> String {
     }
 }
 
-/// What to do about the last address, which is the original unless the mirrors stand alone.
+/// What to do about the last address, which is the original unless the mirrors stand alone. Where another one did give
+/// something, what was wrong with that is the thing to look at, and not that the last could not be reached.
 fn advice(tried: &[Tried]) -> String {
-    let Some(last) = tried.last() else { return String::new() };
+    let of_content = |tried: &&Tried| {
+        matches!(tried.why, Why::TooLarge { .. } | Why::WrongSize { .. } | Why::WrongSum { .. } | Why::Refused(_))
+    };
+    let Some(last) = tried.iter().rev().find(of_content).or(tried.last()) else { return String::new() };
     let separator = if tried.len() > 1 { "\n" } else { "; " };
     let origin = last.url.split('/').take(3).collect::<Vec<_>>().join("/");
     let text = match &last.why {
@@ -136,7 +140,9 @@ fn advice(tried: &[Tried]) -> String {
         Why::Redirect { .. } => format!("name a mirror with `--mirror {origin}/=URL`"),
         // What was asked for has no digest yet: an index, or a package that an index names.
         Why::Refused(_) | Why::TooLarge { .. } => {
-            "nothing of it was kept: try again later, or name another mirror with `--mirror`".to_owned()
+            "nothing of it was kept: what is wrong with it is for its publisher to repair, unless it came to harm on its way \
+             or in a mirror: try again later, or name another mirror with `--mirror`"
+                .to_owned()
         }
         Why::WrongSize { .. } | Why::WrongSum { .. } => {
             "nothing of it was kept: if the publisher replaced the file on purpose, run `kletimg matrix lock --update`; \
@@ -208,5 +214,18 @@ mod tests {
         let lines: Vec<_> = two.to_string().lines().map(str::to_owned).collect();
         assert_eq!(lines.len(), 4, "{two}");
         assert_eq!(lines[1], "  http://m/x: there is no such file (HTTP 404)");
+    }
+
+    #[test]
+    fn what_was_wrong_with_a_file_comes_before_what_could_not_be_reached() {
+        let tried = |url: &str, why| Tried { url: url.to_owned(), why };
+        let refused = Why::Refused("the index is not signed".to_owned());
+        let unreachable = Why::Unreachable { host: "h".to_owned(), reason: "refused".to_owned() };
+        let error = FetchError::Failed {
+            what: "the index".to_owned(),
+            tried: vec![tried("file:///m/x", refused), tried("https://h/x", unreachable)],
+        };
+        let error = error.to_string();
+        assert!(error.ends_with("or in a mirror") && !error.contains("HTTPS_PROXY"), "{error}");
     }
 }

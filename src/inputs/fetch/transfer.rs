@@ -116,9 +116,8 @@ impl<'a> Transfer<'a> {
                 Again::Silent if sink.received() == 0 => {
                     others == Others::Left || std::mem::replace(&mut unreachable, true)
                 }
-                Again::Silent => false,
                 Again::Once => std::mem::replace(&mut unreachable, sink.received() == 0),
-                Again::Backoff => false,
+                Again::Silent | Again::Backoff => false,
             };
             let pause = pauses.next().filter(|_| !tired);
             let Some(pause) = pause else {

@@ -38,8 +38,11 @@ fn read_user(table: &Table<'_>) -> Option<User> {
     };
     let (comment, home, shell) = (text("comment", ""), text("home", "/"), text("shell", "/sbin/nologin"));
     for (key, path) in [("home", &home), ("shell", &shell)] {
-        if path.as_ref().is_some_and(|path| !path.starts_with('/')) {
-            table.report("invalid-value", format!("`{key}` is no absolute path"), Some("begin it with `/`".to_owned()));
+        let Some(path) = path else { continue };
+        if !path.starts_with('/') {
+            report_at(table, key, format!("`{key}` is no absolute path"), "begin it with `/`");
+        } else if path.split('/').any(|part| part == "..") {
+            report_at(table, key, format!("`{key}` has a part `..`"), "write the path that is meant");
         }
     }
     let create_home = table.boolean("create-home").unwrap_or(false);
@@ -48,6 +51,13 @@ fn read_user(table: &Table<'_>) -> Option<User> {
         table.report("invalid-value", "`create-home` needs a `home` of the user's own", Some(help));
     }
     Some(User { name: name?, uid: uid?, group: group?, comment: comment?, home: home?, create_home, shell: shell? })
+}
+
+/// Reports at the value of a key.
+fn report_at(table: &Table<'_>, key: &'static str, message: String, help: &str) {
+    if let Some(value) = table.get(key) {
+        value.report("invalid-value", message, Some(help.to_owned()));
+    }
 }
 
 fn read_group(table: &Table<'_>) -> Option<Group> {

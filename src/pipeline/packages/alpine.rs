@@ -1,10 +1,10 @@
 //! Alpine's packages: the signed indexes of a base's repositories, and root file systems from the packages of a lock.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::{Answer, Asking, Assembled, DATABASE, OTHERS, PipelineError, SHARED, Step, file_name};
+use super::{Answer, Asking, Assembled, DATABASE, OTHERS, PipelineError, SHARED, Step, Work, file_name};
 use crate::{
     base::{Accounts, ActionKey, Blob, Group, Platform, Tree, TreePath, User},
     host::files,
@@ -15,13 +15,13 @@ use crate::{
             package::{self, VerifiedPackage},
             repository::{Trust, VerifiedIndex},
             resolver::{Repository, Resolver, Selected as Chosen, World},
-            scripts::UndeclaredScript,
+            scripts::{Phase, UndeclaredScript},
             signature::Keyring,
         },
         store::Store,
     },
-    matrix::{AlpineRepository, AlpineRoot, Base},
-    plan::{Lock, Pin, Selected, Selection},
+    matrix::{AlpineRepository, AlpineRoot, Base, DeclaredScript},
+    plan::{self, Lock, Pin, Selected, Selection, Terms},
     rootfs::without,
 };
 
@@ -46,31 +46,45 @@ pub(super) async fn choose(
     let mut answer = Answer::default();
     let mut indexes = Vec::new();
     for repository in &root.repositories {
-        indexes.push(index(asking, base, repository, platform, &keys, lock, &mut answer).await?);
+        indexes.push(index(asking, (base, root), repository, platform, &keys, lock, &mut answer).await?);
     }
     let urls: Vec<String> = root.repositories.iter().map(|repository| index_url(repository, platform)).collect();
     let repositories: Vec<_> = (root.repositories.iter().zip(&indexes))
         .map(|(repository, index)| Repository { tag: repository.tag.as_deref(), index: index.index() })
         .collect();
-    let mut wanted: Vec<(String, Chosen)> = Vec::new();
+    let mut wanted: BTreeMap<String, Chosen> = BTreeMap::new();
     let resolver = Resolver::new(&repositories).map_err(|error| failed(error.into()))?;
+    let lines: Vec<String> = root.repositories.iter().map(AlpineRepository::line).collect();
     for selection in selections {
         let resolve = || -> Result<Vec<Chosen>, Step> { Ok(resolver.resolve(&World::parse(&selection.request)?)?) };
-        let mut packages = Vec::new();
+        let (mut packages, mut tags) = (Vec::new(), BTreeMap::new());
         for chosen in tokio::task::block_in_place(resolve).map_err(failed)? {
             let url = package_url(&root.repositories[chosen.repository], platform, &chosen);
             packages.push(url.clone());
-            if !wanted.iter().any(|(known, _)| *known == url) {
-                wanted.push((url, chosen));
-            }
+            tags.extend(chosen.tag.clone().map(|tag| (url.clone(), tag)));
+            wanted.entry(url).or_insert(chosen);
         }
-        answer.selected.push(Selected { packages, indexes: urls.clone(), ..Selected::default() });
+        let repositories = Some(lines.clone());
+        answer.selected.push(Selected { packages, indexes: urls.clone(), repositories, tags, ..Selected::default() });
     }
-    wanted.retain(|(url, chosen)| lock.inputs.get(url).is_none_or(|pin| is_another(asking.store, pin, chosen)));
-    let pins = wanted.iter().map(|(url, chosen)| {
-        let evidence = evidence(&urls[chosen.repository], &indexes[chosen.repository]);
-        pin(asking, url, chosen, &keys, evidence)
+    let terms = Terms { repositories: root.repositories.clone(), keys: root.key_names() };
+    wanted.retain(|url, chosen| {
+        let is_pinned = |pin: &Pin| {
+            terms.trust(&root.repositories[chosen.repository], pin) && !is_another(asking.store, pin, chosen)
+        };
+        !lock.inputs.get(url).is_some_and(is_pinned)
     });
+    let evidence = |chosen: &Chosen| {
+        let (url, index) = (&urls[chosen.repository], &indexes[chosen.repository]);
+        format!("{url}, {}", plan::evidence(index.signed_by()))
+    };
+    let (here, wanted): (Vec<_>, Vec<_>) =
+        wanted.into_iter().partition(|(url, chosen)| is_here(asking.store, lock.former.get(url), chosen));
+    for (url, chosen) in here {
+        let pin = lock.former.get(&url).map(|pin| Pin { verified: evidence(&chosen), ..pin.clone() });
+        answer.pins.extend(pin.map(|pin| (url, pin)));
+    }
+    let pins = wanted.iter().map(|(url, chosen)| pin(asking, url, chosen, &keys, evidence(chosen)));
     let pins: Vec<_> = stream::iter(pins).buffer_unordered(16).try_collect().await?;
     answer.pins.extend(pins);
     Ok(answer)
@@ -85,17 +99,17 @@ fn is_another(store: &Store, pin: &Pin, chosen: &Chosen) -> bool {
     pin.size.is_some_and(|pinned| pinned != size) || here()
 }
 
-fn evidence(url: &str, index: &VerifiedIndex) -> String {
-    match index.signed_by() {
-        Some(key) => format!("{url}, signed by {key}"),
-        None => format!("{url}, unsigned as allowed"),
-    }
+/// Whether the store has a file that was pinned before and that the index names still.
+fn is_here(store: &Store, former: Option<&Pin>, chosen: &Chosen) -> bool {
+    let blob = former.and_then(|pin| store.blob(&pin.sha256));
+    blob.is_some_and(|blob| blob.size == chosen.package().size() && package::is_of_index(store, &blob, chosen))
 }
 
-/// The index that the lock pins, else the one that the repository has now, verified.
+/// The index that the lock pins, as long as what vouched for it is trusted, else the one that the repository has now,
+/// verified.
 async fn index(
     asking: Asking<'_>,
-    base: &Base,
+    (base, root): (&Base, &AlpineRoot),
     repository: &AlpineRepository,
     platform: Platform,
     keys: &Keyring,
@@ -107,7 +121,8 @@ async fn index(
     let failed = |step: Step| PipelineError::new(format!("reading {what}"), step);
     let trust = if repository.allow_unsigned { Trust::AllowUnsigned } else { Trust::Signed };
     let open = |bytes: &[u8]| tokio::task::block_in_place(|| VerifiedIndex::open(bytes, keys, trust));
-    let (bytes, index) = match lock.inputs.get(&url) {
+    let terms = Terms { repositories: Vec::new(), keys: root.key_names() };
+    let (bytes, index) = match lock.inputs.get(&url).filter(|pin| terms.trust(repository, pin)) {
         Some(pin) => {
             let moved = |source| PipelineError::index_moved(&base.name, &url, source);
             let blob = asking.fetcher.pinned(&what, &url, pin.sha256, pin.size).await.map_err(moved)?;
@@ -119,7 +134,7 @@ async fn index(
         None => asking.fetcher.small_accepted(&what, &url, LARGEST_INDEX, |_, bytes| open(bytes)).await?,
     };
     let blob = tokio::task::block_in_place(|| asking.store.put(&bytes)).map_err(|error| failed(error.into()))?;
-    let verified = index.signed_by().map_or_else(|| "unsigned as allowed".to_owned(), |key| format!("signed by {key}"));
+    let verified = plan::evidence(index.signed_by());
     answer.pins.insert(url, Pin { sha256: blob.digest, size: Some(blob.size), verified });
     Ok(index)
 }
@@ -143,7 +158,12 @@ fn index_url(repository: &AlpineRepository, platform: Platform) -> String {
 }
 
 fn package_url(repository: &AlpineRepository, platform: Platform, chosen: &Chosen) -> String {
-    format!("{}/{}/{}", repository.url, platform.alpine_arch(), chosen.package().file_name())
+    // As apk does, by what the index says: packages for all architectures may lie in a folder of their own.
+    let arch = match chosen.package().arch() {
+        "" => platform.alpine_arch(),
+        arch => arch,
+    };
+    format!("{}/{arch}/{}", repository.url, chosen.package().file_name())
 }
 
 /// The keys of a base, by the names of their files.
@@ -170,7 +190,7 @@ pub(super) struct Parts<'a> {
 }
 
 /// Raised when the same packages come to lie otherwise in the layers.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Installs the packages of a lock into an empty tree, once: the result is recorded.
 pub(super) fn assemble(store: &Store, parts: &Parts<'_>) -> Result<Assembled, Step> {
@@ -181,7 +201,7 @@ pub(super) fn assemble(store: &Store, parts: &Parts<'_>) -> Result<Assembled, St
         return Ok(assembled);
     }
     let packages = open(store, parts, &keys)?;
-    let repositories: Vec<String> = parts.root.repositories.iter().map(line).collect();
+    let repositories: Vec<String> = parts.root.repositories.iter().map(AlpineRepository::line).collect();
     let world = World::parse(parts.request)?;
     let setup = Setup {
         world: &world,
@@ -197,7 +217,8 @@ pub(super) fn assemble(store: &Store, parts: &Parts<'_>) -> Result<Assembled, St
         .collect();
     let is_shared = |package: Package<'_>| shared.contains(package.name());
     let installed = install::install_in_layers(store, &packages, &setup, is_shared)?;
-    let assembled = trim(parts, installed)?;
+    let mut assembled = trim(parts, installed)?;
+    assembled.warnings.extend(declared_without_script(parts, &packages));
     store.record(&key, &assembled)?;
     Ok(assembled)
 }
@@ -215,25 +236,18 @@ fn applets(parts: &Parts<'_>) -> Result<String, Step> {
     }
 }
 
-/// A line of `etc/apk/repositories`.
-fn line(repository: &AlpineRepository) -> String {
-    match &repository.tag {
-        Some(tag) => format!("@{tag} {}", repository.url),
-        None => repository.url.clone(),
-    }
-}
-
 fn key(parts: &Parts<'_>, keys: &Keyring, applets: &str) -> ActionKey {
     let mut key = ActionKey::new("alpine-root", FORMAT).field("platform", parts.platform).field("applets", applets);
     for (url, file) in parts.all.packages.iter().zip(parts.files) {
         let layer = if parts.shared.packages.contains(url) { SHARED } else { OTHERS };
-        key = key.field("package", format!("{} {layer}", file.digest));
+        let tag = tag(parts, url).unwrap_or_default();
+        key = key.field("package", format!("{} {layer} {tag}", file.digest));
     }
     for name in parts.request {
         key = key.field("request", name);
     }
     for repository in &parts.root.repositories {
-        key = key.field("repository", line(repository));
+        key = key.field("repository", repository.line());
     }
     for (name, pem) in keys.iter() {
         key = key.field("key", format!("{name} {pem}"));
@@ -255,24 +269,36 @@ fn key(parts: &Parts<'_>, keys: &Keyring, applets: &str) -> ActionKey {
 }
 
 fn open(store: &Store, parts: &Parts<'_>, keys: &Keyring) -> Result<Vec<VerifiedPackage>, Step> {
-    let open = |(url, file): (&String, &Blob)| {
-        let repository = parts.root.repositories.iter().find(|repository| url.starts_with(&repository.prefix()));
-        let tag = repository.and_then(|repository| repository.tag.as_deref());
-        Ok(package::open_package(store, file, tag, keys)?)
-    };
+    let open = |(url, file): (&String, &Blob)| Ok(package::open_package(store, file, tag(parts, url), keys)?);
     parts.all.packages.iter().zip(parts.files).map(open).collect()
 }
 
-/// The layers without what the definition removes.
+/// The repository tag that a package was chosen by. Locks of format 1 do not say; there it is that of the repository.
+fn tag<'a>(parts: &Parts<'a>, url: &str) -> Option<&'a str> {
+    if parts.all.repositories.is_some() {
+        return parts.all.tags.get(url).map(String::as_str);
+    }
+    let repository = parts.root.repositories.iter().find(|repository| url.starts_with(&repository.prefix()));
+    repository.and_then(|repository| repository.tag.as_deref())
+}
+
+/// The layers without what the definition removes: each path, and all below it in whatever layer that is.
 fn trim(parts: &Parts<'_>, installed: InstalledLayers) -> Result<Assembled, Step> {
     let mut warnings = undeclared(parts, &installed);
     let name = format!("base {}", parts.definition.name);
     let mut missing: BTreeSet<&TreePath> = parts.definition.remove.iter().map(|path| &path.value).collect();
+    let removed = missing.clone();
     let mut trim = |tree: Tree| -> Result<Tree, Step> {
-        let there = parts.definition.remove.iter().map(|path| &path.value).filter(|path| tree.get(path).is_some());
-        let there: Vec<_> = there.cloned().collect();
-        missing.retain(|path| !there.contains(path));
-        Ok(without(&tree, &there, &name)?)
+        let mut dropped = Vec::new();
+        for (path, _) in tree.iter() {
+            // The folder itself may be in another layer than what lies in it.
+            let upwards = std::iter::successors(Some(path.clone()), TreePath::parent);
+            if let Some(path_or_above) = upwards.into_iter().find(|path| removed.contains(path)) {
+                missing.remove(&path_or_above);
+                dropped.push(path.clone());
+            }
+        }
+        Ok(without(&tree, &dropped, &name)?)
     };
     let InstalledLayers { base, additional, records, .. } = installed;
     let (base, additional, records) = (trim(base)?, trim(additional)?, trim(records)?);
@@ -285,11 +311,53 @@ fn trim(parts: &Parts<'_>, installed: InstalledLayers) -> Result<Assembled, Step
     })
 }
 
+/// Whether a declaration is about the scripts of a phase.
+fn covers(declared: &DeclaredScript, phase: Phase) -> bool {
+    declared.phases.is_empty() || declared.phases.iter().any(|name| name == phase.name())
+}
+
+/// Declarations about scripts that their package does not have, in words: what they stood for is gone.
+fn declared_without_script(parts: &Parts<'_>, packages: &[VerifiedPackage]) -> Vec<String> {
+    let has_none = |declared: &&DeclaredScript| {
+        let package = packages.iter().find(|package| package.package().name() == declared.package);
+        let is_meant = |phase: Phase| phase.is_of_installation() && covers(declared, phase);
+        package.is_some_and(|package| !package.scripts.iter().any(|(phase, _)| is_meant(*phase)))
+    };
+    let needless = parts.root.declared.iter().filter(has_none);
+    let text = |declared: &DeclaredScript| {
+        let (base, package) = (&parts.definition.name, &declared.package);
+        format!("base {base}: [[declared]] is about scripts of {package}, which has no such script: leave it out")
+    };
+    needless.map(text).collect()
+}
+
+/// Declarations about packages that no image of the base holds, in words. Nothing where not all of it is locked yet.
+pub(super) fn declared_of_nothing(work: &Work, base: &Base, root: &AlpineRoot) -> Vec<String> {
+    if work.lock.of_base(&base.name).next().is_none()
+        || work.lock.unselected(&work.plan).iter().any(|selection| selection.base == base.name)
+    {
+        return Vec::new();
+    }
+    let is_of = |url: &str, package: &str| {
+        let version = file_name(url).strip_prefix(package).and_then(|rest| rest.strip_prefix('-'));
+        version.is_some_and(|version| version.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let is_chosen = |package: &str| {
+        work.lock.of_base(&base.name).any(|selected| selected.packages.iter().any(|url| is_of(url, package)))
+    };
+    let needless = root.declared.iter().filter(|declared| !is_chosen(&declared.package));
+    let text = |declared: &DeclaredScript| {
+        let (base, package) = (&base.name, &declared.package);
+        format!("base {base}: [[declared]] is about {package}, which no image of it holds: leave it out")
+    };
+    needless.map(text).collect()
+}
+
 /// The scripts that neither installation nor definition makes up for, in words.
 fn undeclared(parts: &Parts<'_>, installed: &InstalledLayers) -> Vec<String> {
     let is_declared = |script: &&UndeclaredScript| {
-        let covers = |phases: &[String]| phases.is_empty() || phases.iter().any(|phase| *phase == script.phase.name());
-        parts.root.declared.iter().any(|declared| declared.package == script.name && covers(&declared.phases))
+        let is_meant = |declared: &DeclaredScript| declared.package == script.name && covers(declared, script.phase);
+        parts.root.declared.iter().any(is_meant)
     };
     let scripts = installed.undeclared.iter().filter(|script| !is_declared(script));
     let name = &parts.definition.name;

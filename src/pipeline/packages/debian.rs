@@ -156,7 +156,7 @@ fn answer(
     } else {
         suites.iter().flat_map(|suite| suite.urls(&suite.sources)).collect()
     };
-    Ok((Selected { packages, indexes, omitted }, pins))
+    Ok((Selected { packages, indexes, omitted, ..Selected::default() }, pins))
 }
 
 /// A package of an index, which always says its digest, as the lock pins it.

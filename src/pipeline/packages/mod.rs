@@ -60,6 +60,9 @@ pub(super) async fn select(asking: Asking<'_>, plan: &Plan, lock: &mut Lock) -> 
         groups.entry((selection.base.clone(), selection.platform)).or_default().push(selection.clone());
     }
     for ((base, platform), selections) in groups {
+        for selection in &selections {
+            lock.retire(selection);
+        }
         let answer = match asking.matrix.bases.get(&base).map(|base| (base, &base.root)) {
             Some((base, BaseRoot::Alpine(root))) => {
                 alpine::choose(asking, base, root, platform, &selections, lock).await
@@ -205,6 +208,11 @@ pub(super) fn warnings(work: &Work) -> Vec<String> {
         }
     }
     warnings.extend(idle(work, &assembled));
+    for base in work.matrix.bases.values() {
+        if let BaseRoot::Alpine(root) = &base.root {
+            warnings.extend(alpine::declared_of_nothing(work, base, root));
+        }
+    }
     warnings.sort();
     warnings.dedup();
     warnings

@@ -25,6 +25,7 @@ impl<'a> Solver<'_, 'a> {
         };
         let dependents_settled = self.catalog.dependents(name).iter().all(settled);
         self.names[name.at()].dependents_settled = dependents_settled;
+        self.update_open(name);
     }
 
     /// Strikes out providers whose dependencies cannot be met any more, sees whose conditions have come true, and counts

@@ -8,10 +8,13 @@
 //!
 //! The root is always empty: nothing is installed that could be kept, upgraded or removed.
 
-use std::collections::VecDeque;
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, VecDeque},
+};
 
 use super::{
-    catalog::{Catalog, Need, PackageId, Provider},
+    catalog::{Catalog, Need, PackageId, Provider, Provision},
     names::NameId,
 };
 
@@ -38,12 +41,27 @@ pub(super) struct NameState<'a> {
     pub(super) recheck_depends: bool,
     pub(super) recheck_conditions: bool,
     queued: bool,
-    open: bool,
+    /// Its place among the names to settle.
+    open: Option<Open>,
     /// How many of the first providers in a row, all so far, depend on this name.
     pub(super) shared_dependency: usize,
     /// How many of the first providers in a row, all so far, provide this name too.
     pub(super) shared_provision: usize,
     pub(super) shared_provision_is_virtual: bool,
+}
+
+/// Whether a name was requested, by what kind of packages it is provided, how deep it is, and whether it is wanted: the
+/// smallest is settled first.
+type Urgency = (bool, Provision, Reverse<u32>, bool);
+
+/// A name's place among those to settle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Open {
+    urgency: Urgency,
+    /// Of names that are alike the newest is first.
+    turn: Reverse<u32>,
+    /// It is wanted, nothing is left to decide on it, and nothing that depends on it can change that.
+    ready: bool,
 }
 
 /// The decision on a name: this provider, or none.
@@ -81,8 +99,12 @@ pub(super) struct Solver<'c, 'a> {
     pub(super) errors: usize,
     /// Names to look at again, in turn.
     dirty: VecDeque<NameId>,
-    /// Names to be settled, the newest last.
-    open: Vec<NameId>,
+    /// Names to be settled, the most urgent first.
+    open: BTreeSet<(Urgency, Reverse<u32>, NameId)>,
+    /// Those of them that are ready, the newest first.
+    ready: BTreeSet<(Reverse<u32>, NameId)>,
+    /// How many names have been opened.
+    turns: u32,
 }
 
 impl<'c, 'a> Solver<'c, 'a> {
@@ -94,7 +116,9 @@ impl<'c, 'a> Solver<'c, 'a> {
             tags,
             errors: 0,
             dirty: VecDeque::new(),
-            open: Vec::new(),
+            open: BTreeSet::new(),
+            ready: BTreeSet::new(),
+            turns: 0,
         }
     }
 
@@ -141,38 +165,41 @@ impl<'c, 'a> Solver<'c, 'a> {
         }
     }
 
-    /// Puts a name among those to settle, or takes it out, as it now is.
+    /// Puts a name among those to settle, in its place, or takes it out, as it now is.
     pub(super) fn update_open(&mut self, name: NameId) {
-        let state = &mut self.names[name.at()];
-        let open = state.settled.is_none() && (state.wanted > 0 || state.condition_met);
-        if open != state.open {
-            state.open = open;
-            if open {
-                self.open.push(name);
-            } else {
-                self.open.retain(|other| *other != name);
+        let state = &self.names[name.at()];
+        let before = state.open;
+        let is_open = state.settled.is_none() && (state.wanted > 0 || state.condition_met);
+        let now = is_open.then(|| Open {
+            urgency: self.urgency(name),
+            turn: before.map_or(Reverse(self.turns), |open| open.turn),
+            ready: state.dependents_settled && state.wanted > 0 && !state.has_options,
+        });
+        if before == now {
+            return;
+        }
+        if let Some(Open { urgency, turn, .. }) = before {
+            self.open.remove(&(urgency, turn, name));
+            self.ready.remove(&(turn, name));
+        }
+        if let Some(Open { urgency, turn, ready }) = now {
+            self.turns += u32::from(before.is_none());
+            self.open.insert((urgency, turn, name));
+            if ready {
+                self.ready.insert((turn, name));
             }
         }
+        self.names[name.at()].open = now;
     }
 
     fn next_to_settle(&self) -> Option<NameId> {
-        let state = |name: &NameId| &self.names[name.at()];
-        let mut best: Option<NameId> = None;
-        for name in self.open.iter().rev() {
-            if state(name).dependents_settled && state(name).wanted > 0 && !state(name).has_options {
-                return Some(*name);
-            }
-            if best.is_none_or(|best| self.urgency(*name) < self.urgency(best)) {
-                best = Some(*name);
-            }
-        }
-        best
+        let ready = self.ready.first().map(|(_, name)| *name);
+        ready.or_else(|| self.open.first().map(|(.., name)| *name))
     }
 
-    /// Smaller is more urgent.
-    fn urgency(&self, name: NameId) -> impl Ord + use<> {
+    fn urgency(&self, name: NameId) -> Urgency {
         let state = &self.names[name.at()];
-        (!state.requested, self.catalog.provision(name), std::cmp::Reverse(state.depth), state.wanted == 0)
+        (!state.requested, self.catalog.provision(name), Reverse(state.depth), state.wanted == 0)
     }
 
     pub(super) fn recheck_dependents(&mut self, name: NameId) {

@@ -44,8 +44,8 @@ pub(super) fn that_lead_somewhere(
 ) -> (Vec<Alternative>, Vec<TreePath>) {
     let (mut there, mut idle) = (Vec::new(), Vec::new());
     for Alternative { link, name, target } in alternatives {
-        let placed = Alternative { link: places.of(link), name: name.clone(), target: places.of(target) };
-        if tree.get(&placed.target).is_some() { there.push(placed) } else { idle.push(link.clone()) }
+        let one = Alternative { link: places.of(link), name: name.clone(), target: places.of(target) };
+        if tree.get(&one.target).is_some() { there.push(one) } else { idle.push(link.clone()) }
     }
     (there, idle)
 }

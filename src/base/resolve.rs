@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 
-use crate::base::{Node, TreePath, tree::InvalidPath};
+use super::{Node, TreePath, tree::InvalidPath};
 
 /// Why a path leads nowhere.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unresolved {
+pub(crate) enum Unresolved {
     /// More links than Linux follows, most likely a circle.
     TooManyLinks,
     /// This path, which is on the way, is no directory.
@@ -18,7 +18,7 @@ pub(super) enum Unresolved {
 ///
 /// As in a chroot, an absolute link begins at the tree's root and `..` at the root stays there. Parts that do not
 /// exist are kept as they are: they will be made.
-pub(super) fn resolve<'a>(
+pub(crate) fn resolve<'a>(
     path: &str,
     node: impl Fn(&TreePath) -> Option<&'a Node>,
 ) -> Result<Option<TreePath>, Unresolved> {
