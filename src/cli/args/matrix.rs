@@ -53,7 +53,10 @@ What a registry has already is not sent. A tag that exists with another digest i
     #[command(after_help = "Examples:
   kletimg matrix lock                                pin what is not pinned yet
   kletimg matrix lock --update crictl                pin crictl anew
-  kletimg matrix lock --update                       pin everything anew")]
+  kletimg matrix lock --update                       pin everything anew
+
+Debian's archives are had as this machine's apt has them: its sources, keys, proxies and logins
+are read from /etc/apt, or from the folder that KLETIMG_APT names.")]
     Lock(Lock),
     /// Bring every pinned input into the store, for a build without a network
     #[command(after_help = "Examples:
