@@ -120,6 +120,12 @@ fn a_link_of_an_earlier_package_is_followed_to_a_directory() {
         let records = locked::text(&place.store, &installed.tree);
         assert!(records.contains("F:usr/lib64\nR:x\n") && records.contains("F:usr/lib64/q\nR:y\n"), "{records}");
     }
+    // Also where the package does not bring the directory that the link stands for.
+    let deep = Tar::default().folder("usr/lib64/deep").file("usr/lib64/deep/x", b"x");
+    let installed = place.install(&[first("lib"), Built::new("b", "", "size = 1\n", deep)]).unwrap();
+    assert!(has(&installed.tree, "usr/lib/deep/x") && !has(&installed.tree, "usr/lib64/deep"));
+    let orphan = Tar::default().folder("srv/deep").file("srv/deep/x", b"x");
+    assert!(has(&place.install(&[Built::new("b", "", "size = 1\n", orphan)]).unwrap().tree, "srv"));
     let refuse = |packages: &[Built], expected: &str| {
         let error = place.install(packages).unwrap_err();
         assert!(error.contains(expected), "{expected}: {error}");

@@ -16,7 +16,11 @@ use super::{
     index::Package,
     package::VerifiedPackage,
 };
-use crate::base::{Node, TreePath, resolve::resolve, tree::InvalidPath};
+use crate::base::{
+    Node, TreePath,
+    resolve::{Unresolved, resolve},
+    tree::InvalidPath,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimError {
@@ -110,7 +114,7 @@ impl<'p> Claims<'p> {
     /// Makes a directory, unless it is there or a link of an earlier package leads to one.
     fn make(&mut self, packages: &[&'p VerifiedPackage], claim: Claim<'p>) -> Result<(), ClaimError> {
         let path = &claim.entry.path;
-        let at = self.place(path)?;
+        let at = self.below_links(packages, claim)?;
         let at = match self.here.get(&at) {
             None => {
                 self.here.insert(at.clone(), claim);
@@ -127,6 +131,28 @@ impl<'p> Claims<'p> {
             self.elsewhere.insert(path, at);
         }
         Ok(())
+    }
+
+    /// Where a directory would be made: links of earlier packages above it are followed, also where this package does not
+    /// bring what they stand for.
+    fn below_links(&self, packages: &[&'p VerifiedPackage], claim: Claim<'p>) -> Result<TreePath, ClaimError> {
+        let path = &claim.entry.path;
+        let Some(parent) = path.parent() else { return Ok(path.clone()) };
+        let mut above = std::iter::successors(Some(parent.clone()), TreePath::parent);
+        let is_own = |there: &&Claim<'p>| there.package == claim.package && there.entry.node != Node::Directory;
+        if let Some(there) = above.find_map(|path| self.here.get(&path).filter(is_own)) {
+            return Err(mixed(packages, &there.entry.path, claim.package, there.package));
+        }
+        match resolve(parent.as_str(), |path| self.here.get(path).map(|claim| &claim.entry.node)) {
+            Ok(Some(parent)) => Ok(parent.join(path.file_name())?),
+            Ok(None) => Ok(TreePath::new(path.file_name())?),
+            Err(Unresolved::Invalid(error)) => Err(error.into()),
+            Err(Unresolved::NotADirectory(at)) => {
+                let file = self.here.get(&at).map_or(claim.package, |there| there.package);
+                Err(mixed(packages, &at, claim.package, file))
+            }
+            Err(Unresolved::TooManyLinks) => Err(mixed(packages, &parent, claim.package, claim.package)),
+        }
     }
 
     /// The directory that a link leads to.

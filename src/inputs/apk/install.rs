@@ -302,7 +302,13 @@ impl<'a> Writer<'a> {
         for (path, file) in &claims.files {
             tree.insert(claims.place(path)?, file_entry(packages, claims, file, owners)?);
         }
-        Ok(Self { store, tree })
+        let mut writer = Self { store, tree };
+        // A package may bring a directory without the one above it, where apk fails.
+        for path in claims.directories.keys() {
+            let at = claims.led_to(path).unwrap_or(path).clone();
+            writer.parents(&at);
+        }
+        Ok(writer)
     }
 
     /// Adds all but apk's records. Gives the scripts that nothing is done for.
