@@ -7,10 +7,12 @@
 //! ```text
 //! <root>/blobs/sha256/<hex>     read-only; `dist/` and other outputs are hard links to these
 //! <root>/actions/<hex>.json     what an action gave: a small JSON value that names blobs
-//! <root>/locks/<hex>            one per action in progress
+//! <root>/locks/<hex>            one for each action that was ever in progress
+//! <root>/src/, tools/           unpacked sources and toolchains
 //! <root>/logs/                  whole logs of compilers
 //! <root>/scratch/               temporary files and folders
 //! <root>/go-build/, go-mod/     caches of the Go compiler
+//! <root>/zig/                   zig's
 //! ```
 
 use std::{

@@ -128,30 +128,30 @@ impl Variant {
 
 /// A component is named, or named with the versions it is for: `{ name = "crictl", kubernetes = "<1.31" }`.
 fn read_uses(value: &Value<'_>) -> Vec<Use> {
-    let read = |item: &Value<'_>| {
-        if item.is_table() {
-            return item.table(|table| {
-                let component = table.require("name", "name = \"crictl\"").and_then(|name| name.string());
-                let kubernetes = table.parsed("kubernetes").unwrap_or_else(VersionRange::any);
-                Some(Use { component: component?, kubernetes })
-            });
-        }
-        Some(Use { component: item.string()?, kubernetes: VersionRange::any() })
-    };
-    value.items().unwrap_or_default().iter().filter_map(read).collect()
+    read_for_versions(value, "name", "name = \"crictl\"", |component, kubernetes| Use { component, kubernetes })
 }
 
 /// An option is written as it is, or with the versions it is for: `{ option = "--a=b", kubernetes = "<1.24" }`.
 fn read_options(value: &Value<'_>) -> Vec<StartOption> {
+    read_for_versions(value, "option", "option = \"--v=2\"", |option, kubernetes| StartOption { option, kubernetes })
+}
+
+/// A list of texts, each by itself for all versions, or as `key` of a table that says for which.
+fn read_for_versions<T>(
+    value: &Value<'_>,
+    key: &'static str,
+    example: &str,
+    make: impl Fn(Located<String>, VersionRange) -> T,
+) -> Vec<T> {
     let read = |item: &Value<'_>| {
         if item.is_table() {
             return item.table(|table| {
-                let option = table.require("option", "option = \"--v=2\"").and_then(|option| option.string());
+                let text = table.require(key, example).and_then(|text| text.string());
                 let kubernetes = table.parsed("kubernetes").unwrap_or_else(VersionRange::any);
-                Some(StartOption { option: option?, kubernetes })
+                Some(make(text?, kubernetes))
             });
         }
-        Some(StartOption { option: item.string()?, kubernetes: VersionRange::any() })
+        Some(make(item.string()?, VersionRange::any()))
     };
     value.items().unwrap_or_default().iter().filter_map(read).collect()
 }
