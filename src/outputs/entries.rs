@@ -11,9 +11,6 @@ use crate::inputs::archive::pax;
 /// More entries than the largest of distributions has.
 const MOST_ENTRIES: usize = 2_000_000;
 
-/// The headers for long names and attributes are held in memory; Linux takes attributes of 64 KiB each.
-const LARGEST_EXTENSION: u64 = 1 << 20;
-
 /// `PATH_MAX` of Linux, in bytes: what is longer cannot be unpacked.
 const LONGEST_NAME: usize = 4096;
 
@@ -117,13 +114,8 @@ pub(super) fn each<R: Read>(
     Ok(())
 }
 
-fn extension<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<Vec<u8>> {
-    if entry.size() > LARGEST_EXTENSION {
-        return Err(malformed("a header of more than 1 MiB"));
-    }
-    let mut bytes = Vec::new();
-    entry.read_to_end(&mut bytes)?;
-    Ok(bytes)
+fn extension(entry: &mut impl Read) -> io::Result<Vec<u8>> {
+    pax::header(entry)?.ok_or_else(|| malformed("a header of more than 1 MiB"))
 }
 
 impl Extensions {

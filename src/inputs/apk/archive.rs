@@ -59,9 +59,6 @@ pub enum ArchiveError {
 /// The largest packages of Alpine have some 100,000.
 const MAX_ENTRIES: usize = 2_000_000;
 
-/// The longest extended header: names take 4 KiB at most, and Linux attributes 64 KiB each.
-const MAX_EXTENSION: u64 = 1 << 20;
-
 /// Lists the files of a tar archive, which is stored as `data`.
 pub fn entries(archive: impl Read, data: &Blob) -> Result<Vec<ArchiveEntry>, ArchiveError> {
     let mut archive = tar::Archive::new(archive);
@@ -214,12 +211,7 @@ impl Extensions {
 }
 
 fn extension(entry: &mut impl Read) -> Result<Vec<u8>, ArchiveError> {
-    let mut bytes = Vec::new();
-    entry.take(MAX_EXTENSION + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_EXTENSION {
-        return Err(ArchiveError::Header("an extended header of more than 1 MiB"));
-    }
-    Ok(bytes)
+    pax::header(entry)?.ok_or(ArchiveError::Header("an extended header of more than 1 MiB"))
 }
 
 fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {

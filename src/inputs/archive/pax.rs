@@ -3,6 +3,18 @@
 //! Every reader of tar here takes them from this module: the tar crate splits records at newlines, which breaks on values that hold one, and binary extended attributes do.
 //! See <https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html#tag_20_92_13_03>.
 
+use std::io::{self, Read};
+
+/// The longest extended header, 1 MiB: names take 4 KiB at most, and Linux attributes 64 KiB each.
+const LONGEST: u64 = 1 << 20;
+
+/// The bytes of an extended header, which are held in memory. `None` where it is longer than any honest one.
+pub(crate) fn header(entry: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    entry.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= LONGEST).then_some(bytes))
+}
+
 /// The records in order, or `None` where the header is malformed.
 pub(crate) fn records(mut header: &[u8]) -> Option<Vec<(&str, &[u8])>> {
     let mut records = Vec::new();

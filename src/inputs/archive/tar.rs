@@ -18,9 +18,6 @@ use super::{
 };
 use crate::base::{Entry, Node};
 
-/// The longest extended header: names take 4 KiB at most, and Linux attributes 64 KiB each.
-const EXTENSION: u64 = 1 << 20;
-
 /// What extended headers say about the entry that follows them.
 #[derive(Default)]
 struct Extended {
@@ -64,12 +61,7 @@ pub(super) fn read<R: Read>(watch: &mut Watch<R>, gathering: &mut Gathering<'_>)
 }
 
 fn extension(entry: &mut impl Read) -> Result<Vec<u8>, Stopped> {
-    let mut bytes = Vec::new();
-    entry.take(EXTENSION + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > EXTENSION {
-        return Err(Stopped::Malformed("an extended header is longer than 1 MiB"));
-    }
-    Ok(bytes)
+    pax::header(entry)?.ok_or(Stopped::Malformed("an extended header is longer than 1 MiB"))
 }
 
 /// Global headers may carry comments, as `git archive` puts the commit there, but nothing that changes entries.
